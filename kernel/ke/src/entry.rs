@@ -1,0 +1,102 @@
+//! Where a HAL enters the core. See `docs/porting.md` for the whole of a port.
+//!
+//! Order at boot: [`boot`] once on the first CPU (heap up, interrupts off), which gives the [`System`] that
+//! `Hal::system` must return from then on; point each CPU's `gs` (or its like) at its block; then every CPU calls
+//! [`run_cpu`] and never comes back. The first CPU's main thread is spawned by [`spawn_main`] before that.
+//!
+//! An interrupt: the stub saves registers, loads the head of the vector's slot, stores the head's level into the level
+//! word (keeping the old one), enables interrupts, calls the head's dispatch routine, disables interrupts, signals
+//! end of interrupt, calls [`leave_interrupt`] if the pending word is not 0, restores the level word and returns.
+//! [`interrupt`] is that path for a HAL without assembly.
+
+use crate::{
+    at::At,
+    dispatch::Head,
+    drain,
+    hal::{self, HalRef, HalWord},
+    level::Passive,
+    sched,
+    system::System,
+    thread::{self, Thread},
+};
+use alloc::boxed::Box;
+use core::sync::atomic::Ordering::Relaxed;
+
+/// All state of the core for a machine of `cpus` CPUs. The HAL keeps it in place for as long as the machine exists.
+pub fn boot(cpus: u32) -> Box<System> {
+    System::new(cpus)
+}
+
+/// Makes the machine's first thread: `main` at PASSIVE, with `name`. Called once, before [`run_cpu`].
+///
+/// # Safety
+/// `hal` answers for the system from [`boot`], and this is its first CPU with interrupts off.
+pub unsafe fn spawn_main(
+    hal: HalRef<'_>,
+    name: &'static str,
+    main: impl for<'c> FnOnce(&mut At<'c, Passive>) + Send + 'static,
+) {
+    // SAFETY: nothing runs on this CPU yet, so no other token exists.
+    let mut at = unsafe { At::<Passive>::mint(hal) };
+    thread::spawn_detached(&mut at, name, main);
+}
+
+/// Turns the boot context of this CPU into its idle thread; comes back only when a simulated machine has died.
+///
+/// # Safety
+/// Called once on each CPU, on a stack that stays, interrupts off, the CPU's block in place.
+pub unsafe fn run_cpu(hal: HalRef<'_>) {
+    // SAFETY: by the contract this CPU runs nothing else.
+    unsafe { sched::idle(hal) }
+}
+
+/// First code of a new thread, on its own stack, called by what `Hal::create_context` prepared. Does not return on
+/// hardware; on the simulated machine it returns when the machine has died.
+///
+/// # Safety
+/// `thread` is the argument that `create_context` was given, and this is its first switch.
+pub unsafe fn thread_start(hal: HalRef<'_>, thread: *const Thread) {
+    // SAFETY: a thread outlives its last switch.
+    unsafe { thread::start(hal, &*thread) }
+}
+
+/// Drains what is pending before an interrupt returns to level `old`. Interrupts are off at the call and at the return.
+///
+/// # Safety
+/// Called by the interrupt path alone, after end of interrupt, as described above.
+#[inline(always)]
+pub unsafe fn leave_interrupt(hal: HalRef<'_>, old: u8) {
+    drain::on_interrupt_exit(hal, old);
+}
+
+/// The whole path of one interrupt, for a HAL without assembly. Interrupts are off at the call and at the return.
+///
+/// # Safety
+/// The CPU's IRQL is below the class of `vector`, and the thread of execution stops here until this returns.
+pub unsafe fn interrupt(hal: HalRef<'_>, vector: u8, end_of_interrupt: impl FnOnce()) {
+    let head: *const Head = hal::percpu(hal).vector(vector).load(Relaxed);
+    let old = hal.level();
+    // SAFETY: a slot always points at a live head: connecting stores it, the barrier precedes taking it out.
+    unsafe {
+        hal.set_level((*head).level());
+        hal.enable_interrupts();
+        (*head).dispatch_routine()(head, hal::to_word(&hal));
+    }
+    hal.disable_interrupts();
+    end_of_interrupt();
+    if hal.pending() != 0 {
+        drain::on_interrupt_exit(hal, old);
+    }
+    hal.set_level(old);
+}
+
+/// The name of the object at a vector's head, for a bug check that found `head` on the stack.
+///
+/// # Safety
+/// `head` is a value that an entry stub took from a vector's slot and that is still in service.
+pub unsafe fn head_name(head: *const Head) -> &'static str {
+    // SAFETY: by the contract.
+    unsafe { (*head).name() }
+}
+
+const _: () = assert!(size_of::<HalWord>() == size_of::<usize>());
