@@ -1,1 +1,53 @@
-fn main() {}
+//! Build, run, test, measure and check Dirql: `cargo xtask <command>`.
+#![forbid(unsafe_code)]
+
+mod accel;
+mod bench;
+mod boot;
+mod budgets;
+mod console;
+mod lint;
+mod machine;
+mod qemu_cases;
+mod readme;
+mod run;
+mod setup;
+mod status;
+mod symbols;
+mod test;
+mod workspace;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Build, run, test, measure and check Dirql")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Boot the kernel in QEMU: its monitor's prompt at a terminal, else a list of commands
+    Run(run::RunArgs),
+    /// Run every test: format, lints, host, documentation, misuse pairs, exploration, QEMU
+    Test(test::TestArgs),
+    /// Count the instructions of the interrupt path and compare them with the budgets
+    Bench(bench::BenchArgs),
+    /// List every `unsafe` with its reason and check the rules that rustc does not know
+    Lint,
+    /// `test` as an unattended machine runs it
+    Ci,
+}
+
+fn main() -> Result<ExitCode> {
+    match Cli::parse().command {
+        Command::Run(args) => run::run(args),
+        Command::Test(args) => test::test(args),
+        Command::Bench(args) => bench::bench(args),
+        Command::Lint => lint::lint(),
+        Command::Ci => test::ci(),
+    }
+}

@@ -1,0 +1,147 @@
+//! One boot: QEMU as our child, its console read line by line, its time limited.
+
+use crate::{
+    machine::Machine,
+    status::Ending,
+    symbols::{Backtrace, Symbols},
+};
+use anyhow::{Context, Result};
+use std::{
+    io::{Read, Write},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Who watches the console.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Console {
+    /// Nobody: it is only captured.
+    Quiet,
+    /// It is shown as it comes.
+    Shown,
+    /// It is shown, and the terminal's input goes to it.
+    Interactive,
+}
+
+/// What a boot left behind.
+#[derive(Debug)]
+pub struct Outcome {
+    pub ending: Ending,
+    /// The console, with the functions of a backtrace after each of its frames.
+    pub output: String,
+    /// What QEMU itself said.
+    pub complaints: String,
+}
+
+/// Boots `machine` and waits for its end, `limit` at most.
+pub fn boot(
+    qemu: &Path,
+    machine: &Machine,
+    symbols: &Symbols,
+    console: Console,
+    limit: Option<Duration>,
+) -> Result<Outcome> {
+    let mut command = Command::new(qemu);
+    command.args(machine.arguments()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.stdin(if console == Console::Interactive { Stdio::inherit() } else { Stdio::null() });
+    let mut child = command.spawn().with_context(|| format!("{} could not be started", qemu.display()))?;
+    let mut serial = child.stdout.take().context("QEMU's output was asked for and is missing")?;
+    let mut errors = child.stderr.take().context("QEMU's messages were asked for and are missing")?;
+
+    let (sender, chunks) = mpsc::channel();
+    let reader = thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(length @ 1..) = serial.read(&mut buffer) {
+            if sender.send(buffer[..length].to_vec()).is_err() {
+                break;
+            }
+        }
+    });
+    let complaints = thread::spawn(move || {
+        let mut text = Vec::new();
+        // A pipe that breaks keeps what came before.
+        errors.read_to_end(&mut text).ok();
+        String::from_utf8_lossy(&text).into_owned()
+    });
+
+    let deadline = limit.map(|limit| Instant::now() + limit);
+    let mut transcript =
+        Transcript { symbols, console, output: String::new(), line: Vec::new(), trace: Backtrace::default() };
+    let timed_out = loop {
+        let left = deadline.map_or(Duration::from_secs(3600), |end| end.saturating_duration_since(Instant::now()));
+        match chunks.recv_timeout(left) {
+            Ok(chunk) => transcript.take(&chunk)?,
+            Err(mpsc::RecvTimeoutError::Timeout) if deadline.is_some_and(|end| Instant::now() >= end) => break true,
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            Err(mpsc::RecvTimeoutError::Disconnected) => break false,
+        }
+    };
+    let ending = if timed_out { end(&mut child, console)? } else { Ending::from_code(child.wait()?.code()) };
+    for chunk in chunks {
+        transcript.take(&chunk)?;
+    }
+    reader.join().ok();
+    transcript.finish();
+    Ok(Outcome { ending, output: transcript.output, complaints: complaints.join().unwrap_or_default() })
+}
+
+/// Ends a QEMU whose time is up.
+fn end(child: &mut Child, console: Console) -> Result<Ending> {
+    // It may have ended by itself this very moment.
+    if let Some(status) = child.try_wait()? {
+        return Ok(Ending::from_code(status.code()));
+    }
+    child.kill().context("QEMU's time is up but it could not be ended")?;
+    child.wait()?;
+    if console == Console::Interactive {
+        // QEMU had the terminal in raw mode and could not put it back. If there is no `stty`, the user types `reset`.
+        Command::new("stty").arg("sane").status().ok();
+    }
+    Ok(Ending::TimedOut)
+}
+
+/// The console as it comes, cut into lines.
+struct Transcript<'a> {
+    symbols: &'a Symbols,
+    console: Console,
+    output: String,
+    line: Vec<u8>,
+    trace: Backtrace,
+}
+
+impl Transcript<'_> {
+    fn take(&mut self, chunk: &[u8]) -> Result<()> {
+        for part in chunk.split_inclusive(|byte| *byte == b'\n') {
+            self.show(part)?;
+            self.line.extend_from_slice(part);
+            if part.ends_with(b"\n") {
+                let line = String::from_utf8_lossy(&std::mem::take(&mut self.line)).trim_end().to_owned();
+                let frame = self.trace.frame(&line);
+                self.output += &line;
+                self.output.push('\n');
+                for function in frame.map(|address| self.symbols.functions(address)).unwrap_or_default() {
+                    let text = format!("       {function}\n");
+                    self.show(text.as_bytes())?;
+                    self.output += &text;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn show(&self, bytes: &[u8]) -> Result<()> {
+        if self.console != Console::Quiet {
+            let mut out = std::io::stdout().lock();
+            out.write_all(bytes)?;
+            out.flush()?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) {
+        self.output += &String::from_utf8_lossy(&std::mem::take(&mut self.line));
+    }
+}

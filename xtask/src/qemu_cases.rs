@@ -1,0 +1,193 @@
+//! What must hold of the kernel in QEMU: one boot a row, and what its console must then show.
+
+use crate::{
+    console,
+    machine::{Apic, Machine},
+    status::Ending,
+};
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+use std::path::Path;
+
+/// One boot and what it must show.
+pub struct Case {
+    pub name: String,
+    pub machine: Machine,
+    pub ending: Ending,
+    pub checks: Vec<Check>,
+}
+
+/// Something to find in a console's output.
+#[derive(Debug, Clone, Copy)]
+pub enum Check {
+    /// This text.
+    Says(&'static str),
+    /// The interrupts table, with equal counts by the device, the table and the driver in at least this many rows.
+    CountsAgree { rows: usize },
+    /// The devices table, with a 64-bit BAR above 4 GiB.
+    HighBar,
+    /// A bug check, with these words, function names and a source line.
+    Crash { names: &'static [&'static str] },
+}
+
+use Check::*;
+
+const EVERYTHING: &str = "devices; selftest; edu factorial 12; edu dma; interrupts; objects; \
+                          interrupts --json; devices --json";
+
+/// Every case, for the kernel at `kernel`.
+pub fn cases(kernel: &Path) -> Vec<Case> {
+    let mut cases = Vec::new();
+    let mut add = |name: String, ending, checks: &[Check], change: &dyn Fn(&mut Machine)| {
+        let mut machine = Machine::new(kernel);
+        change(&mut machine);
+        cases.push(Case { name, machine, ending, checks: checks.to_vec() });
+    };
+    let works = [Says("479001600"), CountsAgree { rows: 1 }];
+
+    for apic in [Apic::Xapic, Apic::X2apic] {
+        for smp in [1, 2, 4] {
+            add(format!("everything, {smp} CPUs, {apic}"), Ending::Success, &works, &|machine| {
+                machine.apic = apic;
+                machine.smp = smp;
+                machine.exec = Some(EVERYTHING.into());
+            });
+        }
+    }
+    add("6 GiB of RAM and a BAR above 4 GiB".into(), Ending::Success, &[works[0], works[1], HighBar], &|machine| {
+        machine.memory = "6G".into();
+        machine.exec = Some(EVERYTHING.into());
+        machine.extra = ["-device", "pci-testdev,membar=8G"].map(String::from).into();
+    });
+    add("three edu devices".into(), Ending::Success, &[works[0], CountsAgree { rows: 3 }], &|machine| {
+        machine.exec = Some("edu factorial 12; edu dma; interrupts --json".into());
+        machine.extra = ["-device", "edu", "-device", "edu"].map(String::from).into();
+    });
+    add("a command that fails".into(), Ending::CommandFailed, &[], &|machine| {
+        machine.exec = Some("no-such-command; devices".into());
+    });
+
+    let crashes: [(&str, Ending, &'static [&'static str]); 5] = [
+        ("fault", Ending::Fault, &["page fault", "crash"]),
+        ("stack", Ending::StackOverflow, &["stack overflow", "crash"]),
+        ("isr", Ending::PanicInIsr, &["evt_isr"]),
+        ("dpc", Ending::PanicInDpc, &["evt_dpc"]),
+        ("thread", Ending::Panic, &["crash"]),
+    ];
+    for (kind, ending, names) in crashes {
+        add(format!("crash {kind}"), ending, &[Crash { names }], &|machine| {
+            machine.exec = Some(format!("crash {kind}"));
+        });
+    }
+    cases
+}
+
+/// Says what `output` lacks.
+pub fn check(check: Check, output: &str) -> Result<()> {
+    match check {
+        Says(text) => ensure!(output.contains(text), "`{text}` is not in the output"),
+        CountsAgree { rows } => counts_agree(output, rows)?,
+        HighBar => high_bar(output)?,
+        Crash { names } => bug_check(output, names)?,
+    }
+    Ok(())
+}
+
+fn counts_agree(output: &str, wanted: usize) -> Result<()> {
+    let rows = console::table(output, "vector").context("`interrupts --json` printed no table")?;
+    let mut complete = 0;
+    for row in &rows {
+        let number = |key: &str| row.get(key).and_then(Value::as_u64);
+        let per_cpu: Option<u64> = row["counts"].as_array().and_then(|counts| counts.iter().map(Value::as_u64).sum());
+        let per_cpu = per_cpu.with_context(|| format!("an interrupt without its counts by CPU: {row}"))?;
+        let (Some(raised), Some(driver)) = (number("raised"), number("driver")) else { continue };
+        let table = number("count").unwrap_or(per_cpu);
+        ensure!(
+            raised == table && table == driver && table == per_cpu,
+            "the counts of an interrupt differ: raised {raised}, table {table} ({per_cpu} by CPU), driver {driver}"
+        );
+        ensure!(table > 0, "an interrupt that the commands use was never raised: {row}");
+        complete += 1;
+    }
+    ensure!(complete >= wanted, "{complete} interrupts have all three counts, {wanted} must");
+    Ok(())
+}
+
+fn high_bar(output: &str) -> Result<()> {
+    let devices = console::table(output, "bars").context("`devices --json` printed no table")?;
+    let bars = devices.iter().flat_map(|device| device["bars"].as_array().into_iter().flatten());
+    let addresses: Vec<u64> = bars.filter_map(|bar| bar["address"].as_u64()).collect();
+    ensure!(addresses.iter().any(|address| *address >= 1 << 32), "no BAR lies above 4 GiB: {addresses:x?}");
+    Ok(())
+}
+
+fn bug_check(output: &str, names: &[&str]) -> Result<()> {
+    let Some(start) = output.find("*** BUG CHECK") else { bail!("there is no bug check in the output") };
+    let report = &output[start..];
+    for name in names {
+        ensure!(report.to_lowercase().contains(name), "the bug check does not name `{name}`");
+    }
+    let has_line =
+        |text: &str| text.split_once(".rs:").is_some_and(|(_, rest)| rest.starts_with(|c: char| c.is_ascii_digit()));
+    ensure!(report.lines().any(has_line), "the bug check shows no source line");
+    ensure!(report.lines().any(|line| line.starts_with("       ")), "the backtrace has no function names");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn refused(what: Check, output: &str, sentence: &str) {
+        let error = check(what, output).expect_err("the output lacks it").to_string();
+        assert!(error.contains(sentence), "{error}");
+    }
+
+    fn row(raised: u64, count: u64, driver: u64, counts: &str) -> String {
+        format!("[{{\"vector\":81,\"counts\":{counts},\"raised\":{raised},\"count\":{count},\"driver\":{driver}}}]\n")
+    }
+
+    #[test]
+    fn three_counts_and_the_sum_by_cpu_must_agree() {
+        let once = CountsAgree { rows: 1 };
+        assert!(check(once, &row(5, 5, 5, "[2,3]")).is_ok());
+        refused(once, &row(5, 4, 5, "[2,2]"), "differ: raised 5, table 4");
+        refused(once, &row(5, 5, 5, "[2,2]"), "4 by CPU");
+        refused(once, &row(0, 0, 0, "[0]"), "never raised");
+        refused(once, "[{\"vector\":32,\"counts\":[7]}]", "0 interrupts have all three counts");
+        refused(CountsAgree { rows: 2 }, &row(5, 5, 5, "[5]"), "1 interrupts have all three counts, 2 must");
+        refused(once, "nothing", "no table");
+    }
+
+    #[test]
+    fn a_high_bar_lies_above_four_gib() {
+        let devices = |address: u64| format!("[{{\"name\":\"x\",\"bars\":[{{\"index\":2,\"address\":{address}}}]}}]");
+        assert!(check(HighBar, &devices(1 << 32)).is_ok());
+        refused(HighBar, &devices((1 << 32) - 1), "no BAR lies above 4 GiB");
+    }
+
+    #[test]
+    fn a_bug_check_names_its_callback_and_a_line() {
+        let isr = Crash { names: &["evt_isr"] };
+        let report = "*** BUG CHECK panic in an ISR\n  #0 0x1\n       edu::evt_isr at drivers/edu/src/lib.rs:7\n";
+        assert!(check(isr, report).is_ok());
+        refused(Crash { names: &["evt_dpc"] }, report, "does not name `evt_dpc`");
+        refused(isr, "evt_isr at x.rs:1", "no bug check");
+        refused(isr, "*** BUG CHECK\n       evt_isr\n", "no source line");
+        refused(isr, "*** BUG CHECK evt_isr x.rs:1\n", "no function names");
+    }
+
+    #[test]
+    fn the_table_has_every_machine_the_project_promises() {
+        let cases = cases(Path::new("kernel"));
+        let count = |apic: Apic| {
+            cases.iter().filter(|case| case.machine.apic == apic).map(|case| case.machine.smp).sum::<u32>()
+        };
+        assert_eq!((count(Apic::Xapic), count(Apic::X2apic)), (7, 7), "1, 2 and 4 CPUs each");
+        let mut names: Vec<&str> = cases.iter().map(|case| case.name.as_str()).collect();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), cases.len());
+    }
+}

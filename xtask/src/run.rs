@@ -1,0 +1,83 @@
+//! `cargo xtask run`: builds the kernel, boots it, and gives its console to the terminal or runs commands.
+
+use crate::{
+    accel,
+    boot::{self, Console},
+    machine::{Accel, Apic, Machine, states_accel},
+    setup,
+    symbols::Symbols,
+    workspace,
+};
+use anyhow::Result;
+use std::{io::IsTerminal, process::ExitCode, time::Duration};
+
+/// What runs where nobody can type.
+const DEFAULT_COMMANDS: &str = "devices; edu factorial 12; edu dma; interrupts";
+
+/// The time a boot with commands gets. Translated code on a loaded machine is slow; a hang is rare.
+const DEFAULT_LIMIT: Duration = Duration::from_secs(180);
+
+#[derive(clap::Args)]
+pub struct RunArgs {
+    /// Number of CPUs
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=255))]
+    smp: u32,
+    /// Mode of the local APICs
+    #[arg(long, value_enum, default_value_t = Apic::Auto)]
+    apic: Apic,
+    /// RAM, in QEMU's notation
+    #[arg(long, default_value = "512M")]
+    mem: String,
+    /// Run these commands of the monitor, separated by `;`, and end
+    #[arg(long, value_name = "COMMANDS")]
+    exec: Option<String>,
+    /// End QEMU after this many seconds (180 with commands, none at the prompt)
+    #[arg(long, value_name = "SECONDS")]
+    timeout: Option<u64>,
+    /// Install what is missing without asking
+    #[arg(long)]
+    yes: bool,
+    /// More arguments for QEMU
+    #[arg(last = true, value_name = "QEMU-ARGS")]
+    qemu: Vec<String>,
+}
+
+pub fn run(args: RunArgs) -> Result<ExitCode> {
+    setup::rust_target()?;
+    let qemu = setup::qemu(args.yes || in_ci())?;
+    let kernel = workspace::build_kernel()?;
+    let symbols = Symbols::load(&kernel, &workspace::root())?;
+
+    let at_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    let interactive = at_terminal && args.exec.is_none();
+    let machine = Machine {
+        accel: if states_accel(&args.qemu) { Accel::Stated } else { accel::choose(&qemu, &kernel, &symbols)? },
+        smp: args.smp,
+        memory: args.mem,
+        apic: args.apic,
+        exec: if interactive { None } else { Some(args.exec.unwrap_or_else(|| DEFAULT_COMMANDS.into())) },
+        extra: args.qemu,
+        ..Machine::new(&kernel)
+    };
+    accel::check_apic(&qemu, &machine)?;
+    eprintln!(
+        "Booting in QEMU {} ({}, {} CPUs, {}, APIC {})",
+        qemu.version, machine.accel, machine.smp, machine.memory, machine.apic
+    );
+    if interactive {
+        eprintln!("`help` lists the commands, `shutdown` ends the machine, Ctrl-A X ends QEMU");
+    }
+    let console = if interactive { Console::Interactive } else { Console::Shown };
+    let limit = args.timeout.map(Duration::from_secs).or((!interactive).then_some(DEFAULT_LIMIT));
+    let outcome = boot::boot(&qemu.program, &machine, &symbols, console, limit)?;
+    if outcome.ending.exit_code() != 0 {
+        eprint!("{}", outcome.complaints);
+        eprintln!("{}", outcome.ending);
+    }
+    Ok(ExitCode::from(outcome.ending.exit_code()))
+}
+
+/// Whether this is an unattended run on a build machine.
+pub fn in_ci() -> bool {
+    std::env::var_os("CI").is_some_and(|value| value == "true")
+}

@@ -1,0 +1,221 @@
+//! `cargo xtask test`: everything that is checked, one step after another, to the end even when some fail.
+
+use crate::{
+    accel,
+    boot::{self, Console},
+    machine::{Accel, Apic},
+    qemu_cases::{self, Case},
+    readme,
+    run::in_ci,
+    setup::{self, Qemu},
+    symbols::Symbols,
+    workspace::{self, BARE_TARGET, Member},
+};
+use anyhow::{Context, Result, bail, ensure};
+use std::{
+    fs,
+    process::{Command, ExitCode, Stdio},
+    time::{Duration, Instant},
+};
+
+/// The time one boot of a test gets. The machine may be small and loaded; a hang is the only thing to catch.
+const BOOT_LIMIT: Duration = Duration::from_secs(180);
+
+/// How often a long run repeats each boot: what depends on the host's timing shows up sooner or later.
+const LONG_REPETITIONS: usize = 10;
+
+/// The commands that stand for this one, so that a README that shows them does not make it run itself.
+const THIS_COMMAND: [&str; 2] = ["cargo xtask test", "cargo xtask ci"];
+
+/// When set to 1, a boot skipped for want of x2APIC counts as failed.
+const REQUIRE_X2APIC: &str = "DIRQL_REQUIRE_X2APIC";
+
+#[derive(clap::Args, Default)]
+pub struct TestArgs {
+    /// Repeat what depends on chance many times
+    #[arg(long)]
+    long: bool,
+    /// Install what is missing without asking
+    #[arg(long)]
+    yes: bool,
+}
+
+/// `test`, unattended.
+pub fn ci() -> Result<ExitCode> {
+    let program = std::env::current_exe().context("this program does not know its own file")?;
+    let status = Command::new(program).arg("test").env("CI", "true").status()?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+pub fn test(args: TestArgs) -> Result<ExitCode> {
+    setup::rust_target()?;
+    let qemu = setup::qemu(args.yes || in_ci())?;
+    let members = workspace::members()?;
+    let mut report = Report::default();
+
+    let commands = host_commands(&members);
+    for command in &commands {
+        report.step(command, || shell(command));
+    }
+    let text = fs::read_to_string(workspace::root().join("README.md"));
+    match text.map(|text| readme::commands(&text)) {
+        Ok(shown) => {
+            for command in shown.iter().filter(|command| !is_run(command, &commands)) {
+                report.step(command, || shell(command));
+            }
+        }
+        Err(error) => report.step("README.md", || bail!("cannot be read: {error}")),
+    }
+    eprintln!("--- boots in QEMU {}", qemu.version);
+    match workspace::build_kernel().and_then(|kernel| Ok((Symbols::load(&kernel, &workspace::root())?, kernel))) {
+        Ok((symbols, kernel)) => {
+            let cases = qemu_cases::cases(&kernel);
+            let has_x2apic = accel::has_x2apic(&qemu, Accel::Tcg);
+            for round in 0..if args.long { LONG_REPETITIONS } else { 1 } {
+                boots(&cases, &qemu, &symbols, has_x2apic, round, &mut report);
+            }
+        }
+        Err(error) => report.step("build the kernel", || Err(error)),
+    }
+    Ok(report.end())
+}
+
+/// The commands that test on the host, as a person would type them.
+fn host_commands(members: &[Member]) -> Vec<String> {
+    let bare = members.iter().filter(|member| member.runs_on_bare_metal()).map(|member| format!("-p {}", member.name));
+    let bare: Vec<String> = bare.collect();
+    let mut commands = vec![
+        "cargo fmt --all --check".into(),
+        "cargo clippy --workspace --all-targets -- -D warnings".into(),
+        format!("cargo clippy {} --target {BARE_TARGET} -- -D warnings", bare.join(" ")),
+        "cargo test".into(),
+    ];
+    commands.extend(members.iter().map(|member| format!("cargo test -p {}", member.name)));
+    commands.push("cargo xtask lint".into());
+    commands.push("cargo xtask bench --check".into());
+    commands
+}
+
+/// Whether a command that the README shows is one that runs anyway.
+fn is_run(command: &str, commands: &[String]) -> bool {
+    THIS_COMMAND.contains(&command) || commands.iter().any(|known| known == command)
+}
+
+fn boots(cases: &[Case], qemu: &Qemu, symbols: &Symbols, has_x2apic: bool, round: usize, report: &mut Report) {
+    for case in cases {
+        let name = if round == 0 { case.name.clone() } else { format!("{}, again {round}", case.name) };
+        if case.machine.apic == Apic::X2apic && !has_x2apic {
+            report.skip(&name, &format!("QEMU {} has no x2APIC under TCG", qemu.version));
+        } else {
+            report.step(&name, || run_case(case, qemu, symbols));
+        }
+    }
+}
+
+fn run_case(case: &Case, qemu: &Qemu, symbols: &Symbols) -> Result<()> {
+    let outcome = boot::boot(&qemu.program, &case.machine, symbols, Console::Quiet, Some(BOOT_LIMIT))?;
+    let verdict = || {
+        ensure!(
+            outcome.ending == case.ending,
+            "it ended otherwise ({}) than it must ({})",
+            outcome.ending,
+            case.ending
+        );
+        case.checks.iter().try_for_each(|check| qemu_cases::check(*check, &outcome.output))
+    };
+    verdict().inspect_err(|_| eprint!("{}{}", outcome.output, outcome.complaints))
+}
+
+/// Runs a command as the README's reader would, in the workspace, with nobody to answer.
+fn shell(command: &str) -> Result<()> {
+    let status = Command::new("sh")
+        .args(["-c", command])
+        .current_dir(workspace::root())
+        .stdin(Stdio::null())
+        .status()
+        .context("there is no `sh`")?;
+    ensure!(status.success(), "`{command}` failed ({status})");
+    Ok(())
+}
+
+/// What passed, what failed, what could not run here.
+#[derive(Default)]
+struct Report {
+    passed: usize,
+    failed: Vec<String>,
+    skipped: Vec<String>,
+}
+
+impl Report {
+    fn step(&mut self, name: &str, run: impl FnOnce() -> Result<()>) {
+        eprintln!("--- {name}");
+        let start = Instant::now();
+        match run() {
+            Ok(()) => {
+                self.passed += 1;
+                eprintln!("--- {name}: passed ({:.1} s)", start.elapsed().as_secs_f64());
+            }
+            Err(error) => {
+                eprintln!("--- {name}: FAILED: {error:#}");
+                self.failed.push(format!("{name}: {error:#}"));
+            }
+        }
+    }
+
+    fn skip(&mut self, name: &str, reason: &str) {
+        eprintln!("--- {name}: skipped: {reason}");
+        if std::env::var_os(REQUIRE_X2APIC).is_some_and(|value| value == "1") {
+            self.failed.push(format!("{name}: {reason}, and {REQUIRE_X2APIC}=1 demands it"));
+        } else {
+            self.skipped.push(format!("{name}: {reason}"));
+        }
+    }
+
+    fn end(self) -> ExitCode {
+        for line in &self.skipped {
+            println!("skipped: {line}");
+        }
+        for line in &self.failed {
+            println!("failed: {line}");
+        }
+        println!("{} passed, {} failed", self.passed, self.failed.len());
+        if self.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(name: &str, directory: &str) -> Member {
+        Member { name: name.into(), directory: directory.into(), dependencies: Vec::new() }
+    }
+
+    #[test]
+    fn every_member_is_tested_alone_and_what_boots_is_linted_for_the_bare_target() {
+        let members = [member("ke", "kernel/ke"), member("hal-sim", "kernel/hal-sim"), member("edu", "drivers/edu")];
+        let commands = host_commands(&members);
+        for name in ["ke", "hal-sim", "edu"] {
+            assert!(commands.contains(&format!("cargo test -p {name}")), "{commands:?}");
+        }
+        let bare = "cargo clippy -p ke -p edu --target x86_64-unknown-none -- -D warnings".to_owned();
+        assert!(commands.contains(&bare), "{commands:?}");
+    }
+
+    #[test]
+    fn a_readme_command_runs_once() {
+        let commands = host_commands(&[]);
+        assert!(is_run("cargo xtask test", &commands), "it must not run itself");
+        assert!(is_run("cargo test", &commands));
+        assert!(!is_run("cargo xtask run --smp 4", &commands));
+    }
+
+    #[test]
+    fn a_failure_does_not_end_the_run_and_is_counted() {
+        let mut report = Report::default();
+        report.step("one", || bail!("broken"));
+        report.step("two", || Ok(()));
+        assert_eq!((report.passed, report.failed.len()), (1, 1));
+        assert_eq!(report.failed[0], "one: broken");
+    }
+}
