@@ -1,0 +1,7 @@
+//! Inside `synchronize` the outer token is out of reach.
+mod common;
+use common::*;
+
+pub fn f(dev: &Dev, at: &mut At<'_, Passive>) {
+    dev.irq.synchronize(at, |state, at| dev.regs.ack.write(at, *state));
+}

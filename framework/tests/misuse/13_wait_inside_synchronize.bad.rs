@@ -1,0 +1,7 @@
+//! Code that holds an interrupt lock cannot wait.
+mod common;
+use common::*;
+
+pub fn f(dev: &Dev, at: &mut At<'_, Passive>) {
+    let _ = dev.irq.synchronize(at, |_, at| dev.ev.wait(at));
+}

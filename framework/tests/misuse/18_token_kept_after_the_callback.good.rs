@@ -1,0 +1,7 @@
+//! A token ends with its callback.
+mod common;
+use common::*;
+
+pub fn f(irq: &mut IsrCx<'_, H>, keep: &mut Option<&'static mut At<'static, Dirql>>) {
+    *keep = None;
+}

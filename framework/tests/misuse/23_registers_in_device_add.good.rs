@@ -1,0 +1,12 @@
+//! Registers exist from prepare hardware on, not in device add.
+mod common;
+use common::*;
+
+pub struct A;
+
+impl DeviceAdd<Dev> for A {
+    fn device_add(init: &mut DeviceInit<'_, Dev>, at: &mut At<'_, Passive>) -> Result<Self> {
+        let work = init.work_item(F);
+        Ok(A)
+    }
+}

@@ -1,0 +1,7 @@
+//! Interrupts are created in device add or prepare hardware.
+mod common;
+use common::*;
+
+pub fn f(dev: &Dev, hw: &mut Resources<'_, Dev>) {
+    let _ = dev.interrupt(H, 0).create();
+}

@@ -1,0 +1,17 @@
+//! A read-only register has no `write`.
+mod common;
+use common::*;
+
+pub struct X;
+
+impl EvtIsr for X {
+    type Device = Dev;
+    type State = u32;
+    type Level = Dirql;
+    type Deferred = Nothing;
+
+    fn evt_isr(&self, dev: &Dev, state: &mut u32, irq: &mut IsrCx<'_, Self>) -> Claim {
+        dev.regs.status.read(irq);
+        Claim::Mine
+    }
+}

@@ -1,0 +1,7 @@
+//! The state is reached through its lock.
+mod common;
+use common::*;
+
+pub fn f(dev: &Dev, at: &mut At<'_, Passive>) {
+    let state = *dev.irq.acquire_lock(at);
+}
