@@ -145,3 +145,36 @@ impl Transcript<'_> {
         self.output += &String::from_utf8_lossy(&std::mem::take(&mut self.line));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn boot_with(commands: &str, limit: Option<Duration>) -> Outcome {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let executable = std::env::current_exe().expect("the test knows its own file");
+        let symbols = Symbols::load(&executable, here).expect("the test has debug information");
+        let machine = Machine { exec: Some(commands.into()), ..Machine::new(Path::new("kernel")) };
+        boot(&here.join("tests/fake-qemu"), &machine, &symbols, Console::Quiet, limit).expect("it can be started")
+    }
+
+    #[test]
+    fn the_console_is_kept_to_its_last_byte() {
+        let outcome = boot_with("succeed", None);
+        assert_eq!(outcome.ending, Ending::Success);
+        assert_eq!(outcome.output, "edu#0: 479001600\nno line end");
+    }
+
+    #[test]
+    fn a_failed_command_is_told_from_what_qemu_says() {
+        let outcome = boot_with("fail", Some(Duration::from_secs(60)));
+        assert_eq!(outcome.ending, Ending::CommandFailed);
+        assert_eq!(outcome.output, "edu#9: there is no such device\n");
+        assert_eq!(outcome.complaints, "a complaint\n");
+    }
+
+    #[test]
+    fn a_hang_is_ended_when_its_time_is_up() {
+        assert_eq!(boot_with("hang", Some(Duration::from_millis(500))).ending, Ending::TimedOut);
+    }
+}

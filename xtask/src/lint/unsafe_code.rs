@@ -53,7 +53,7 @@ pub fn check(source: &Source, uses: &[Use], allowed: &Allowed) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Some(first) = uses.first().filter(|_| !allowed.permits(&source.path)) {
         let sentence = format!(
-            "`unsafe`, {} times, in a module that the table \"Where unsafe lives\" of ARCHITECTURE.md does not list",
+            "`unsafe` ({} uses) in a module that the table \"Where unsafe lives\" of ARCHITECTURE.md does not list",
             uses.len()
         );
         findings.push(Finding::new(&source.path, first.line, sentence));
