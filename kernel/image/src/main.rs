@@ -1,1 +1,14 @@
-fn main() {}
+//! The bootable kernel. On the host this is only a hint: the kernel is built for `x86_64-unknown-none`.
+
+#![cfg_attr(target_os = "none", no_std, no_main)]
+
+#[cfg(target_os = "none")]
+mod bare;
+#[cfg(target_os = "none")]
+mod main_thread;
+
+#[cfg(not(target_os = "none"))]
+fn main() {
+    eprintln!("the kernel runs on the bare machine: `cargo xtask run` builds it and boots it in QEMU");
+    std::process::exit(2);
+}

@@ -1,0 +1,85 @@
+//! Threads' contexts: a stack each, and switching between them.
+//!
+//! A context that does not run is its stack pointer. On top of its stack are the address to go on at, and `rbx` and
+//! `rbp`, which inline assembly cannot declare as clobbered; the compiler saves what else lives around [`switch`].
+
+use crate::stacks;
+use core::{
+    arch::{asm, naked_asm},
+    sync::atomic::Ordering::Relaxed,
+};
+use ke::{
+    Thread,
+    hal::{Context, Kernel},
+};
+
+/// A stack for `thread`, and in `context` what makes the first switch to it run the thread. `false`: no memory.
+pub fn create(context: &Context, thread: *const Thread) -> bool {
+    let Some(top) = stacks::allocate() else { return false };
+    let start: unsafe extern "C" fn() = start;
+    // SAFETY: the stack is mapped and nobody else's.
+    unsafe {
+        let words = (top as *mut u64).sub(2);
+        words.write(start as usize as u64);
+        words.add(1).write(thread.expose_provenance() as u64);
+    }
+    context.stack.store(top as usize, Relaxed);
+    context.stack_pointer.store(top as usize - 16, Relaxed);
+    true
+}
+
+/// Frees the stack of a context that never runs again.
+pub fn destroy(context: &Context) {
+    let top = context.stack.swap(0, Relaxed);
+    if top != 0 {
+        // SAFETY: `create` stored it, and the caller says that the context never runs again.
+        unsafe { stacks::free(top as u64) };
+    }
+}
+
+/// The first instructions of a thread: its address is on the stack.
+#[unsafe(naked)]
+unsafe extern "C" fn start() {
+    naked_asm!(
+        "pop rdi",
+        "xor ebp, ebp", // the end of every backtrace
+        "call {run}",
+        "ud2",
+        run = sym run,
+    )
+}
+
+unsafe extern "sysv64" fn run(thread: *const Thread) {
+    // SAFETY: `create` put the thread on this stack, and this is the first switch to it.
+    unsafe { ke::entry::thread_start(Kernel::new(), thread) };
+}
+
+/// Saves the running context in `from` and continues `to`.
+///
+/// # Safety
+/// `to` was saved by this function or made by [`create`], and does not run; the lock that guards both is held.
+#[inline(always)]
+pub unsafe fn switch(from: &Context, to: &Context) {
+    // SAFETY: by the contract `to` has what is popped here on its stack; everything that this context keeps in
+    // registers is saved by the compiler, because all of them are clobbered.
+    unsafe {
+        asm!(
+            "push rbp",
+            "push rbx",
+            "lea rax, [rip + 2f]",
+            "push rax",
+            "mov [rdi], rsp",
+            "mov rsp, [rsi]",
+            "pop rax",
+            "jmp rax",
+            "2:",
+            "pop rbx",
+            "pop rbp",
+            inout("rdi") from.stack_pointer.as_ptr() => _,
+            inout("rsi") to.stack_pointer.as_ptr() => _,
+            out("rax") _, out("rcx") _, out("rdx") _,
+            out("r8") _, out("r9") _, out("r10") _, out("r11") _,
+            out("r12") _, out("r13") _, out("r14") _, out("r15") _,
+        );
+    }
+}
