@@ -61,24 +61,31 @@ fn relative(file: &str, root: &Path) -> String {
 #[derive(Default)]
 pub struct Backtrace {
     in_bug_check: bool,
+    /// The next frame holds the address of the instruction itself: a CPU exception or an interrupt came at it.
+    exact: bool,
 }
 
 impl Backtrace {
-    /// The address to look up for this line of output, if it is a frame. But for the first, a frame holds the address
-    /// to return to, so the call is just before it.
+    /// The address to look up for this line of output, if it is a frame. Most frames hold an address to return to, and
+    /// the call is just before it.
     pub fn frame(&mut self, line: &str) -> Option<u64> {
-        if line.starts_with("*** BUG CHECK") {
+        if let Some(kind) = line.strip_prefix("*** BUG CHECK ") {
             self.in_bug_check = true;
+            self.exact = kind.starts_with("FAULT") || kind.starts_with("STACK_OVERFLOW");
         }
         if !self.in_bug_check {
             return None;
         }
+        if line.starts_with("  -- ") {
+            self.exact = true;
+        }
         let (number, rest) = line.trim_start().strip_prefix('#')?.split_once(' ')?;
-        let number: u32 = number.parse().ok()?;
+        number.parse::<u32>().ok()?;
         let digits = rest.trim_start().strip_prefix("0x")?;
         let end = digits.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(digits.len());
         let address = u64::from_str_radix(&digits[..end], 16).ok()?;
-        Some(if number == 0 { address } else { address.saturating_sub(1) })
+        let exact = std::mem::take(&mut self.exact);
+        Some(if exact { address } else { address.saturating_sub(1) })
     }
 }
 
@@ -90,12 +97,23 @@ mod tests {
     fn frames_are_those_of_a_bug_check_only() {
         let mut backtrace = Backtrace::default();
         assert_eq!(backtrace.frame("  #0 0xffffffff80201000"), None, "no bug check yet");
-        assert_eq!(backtrace.frame("*** BUG CHECK panic in an ISR"), None);
-        assert_eq!(backtrace.frame("IRQL 5, CPU 0"), None);
-        assert_eq!(backtrace.frame("  #0 0xffffffff80201000"), Some(0xffff_ffff_8020_1000));
-        assert_eq!(backtrace.frame("  #12 0xffffffff80201000\r"), Some(0xffff_ffff_8020_0fff), "a return address");
+        assert_eq!(backtrace.frame("*** BUG CHECK PANIC: no"), None);
+        assert_eq!(backtrace.frame("  IRQL 5 on CPU 0"), None);
+        assert_eq!(backtrace.frame("  #0 0xffffffff80201000"), Some(0xffff_ffff_8020_0fff), "a return address");
+        assert_eq!(backtrace.frame("  #12 0xffffffff80201000\r"), Some(0xffff_ffff_8020_0fff));
         assert_eq!(backtrace.frame("  #x 0xffffffff80201000"), None);
         assert_eq!(backtrace.frame("  #1 somewhere"), None);
+    }
+
+    #[test]
+    fn an_exception_and_an_interrupt_tell_the_instruction_itself() {
+        let mut backtrace = Backtrace::default();
+        assert_eq!(backtrace.frame("*** BUG CHECK FAULT: page fault"), None);
+        assert_eq!(backtrace.frame("  #0 0x1000"), Some(0x1000));
+        assert_eq!(backtrace.frame("  #1 0x1000"), Some(0xfff));
+        assert_eq!(backtrace.frame("  -- interrupt, served by \"edu\" --"), None);
+        assert_eq!(backtrace.frame("  #2 0x1000"), Some(0x1000));
+        assert_eq!(backtrace.frame("  #3 0x1000"), Some(0xfff));
     }
 
     #[test]
