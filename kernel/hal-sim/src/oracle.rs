@@ -1,0 +1,91 @@
+//! The checks that every schedule must pass beside the test's own.
+
+use crate::{
+    fault::FaultKind,
+    machine::{CpuWait, Machine},
+};
+use ke::percpu::{CLOCK_VECTOR, DISPATCH_VECTOR};
+use std::sync::atomic::Ordering::Relaxed;
+
+/// The level word and CR8 of a CPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Levels {
+    word: u64,
+    task_priority: u8,
+}
+
+impl Machine {
+    pub(crate) fn levels(&self) -> Levels {
+        Levels { word: self.percpu().level_word().load(Relaxed), task_priority: self.cpu().task_priority.get() }
+    }
+
+    /// An interrupt leaves the levels as it found them, even if its thread went on as another CPU meanwhile.
+    pub(crate) fn check_levels(&self, vector: u8, before: Levels) {
+        let after = self.levels();
+        if before != after {
+            let text =
+                format!("interrupt {vector:#04x} came at {before} and returned at {after}: a guard was forgotten");
+            self.fail_here(FaultKind::IrqlImbalance, text);
+        }
+    }
+
+    /// A thread switches at DISPATCH and nowhere else.
+    pub(crate) fn check_switch(&self) {
+        let levels = self.levels();
+        if levels != (Levels { word: ke::irql::DISPATCH.into(), task_priority: 0 }) {
+            let who = self.who(self.cpu().fiber.get());
+            self.fail_here(FaultKind::IrqlImbalance, format!("{who} switches away at {levels}: a guard was forgotten"));
+        }
+    }
+
+    /// A device interrupt is delivered to a vector that nothing is connected to.
+    pub(crate) fn check_connected(&self, vector: u8) {
+        let owned = matches!(vector, DISPATCH_VECTOR | CLOCK_VECTOR) || !self.percpu().is_free(vector);
+        if !owned {
+            let cpu = self.running.get();
+            let text = format!("vector {vector:#04x} arrives at CPU {cpu}, and nothing is connected to it");
+            self.fail_here(FaultKind::UnexpectedInterrupt, text);
+        }
+    }
+
+    /// Every CPU waits: what a device still asserts nobody will ever handle.
+    pub(crate) fn check_quiescent(&self) {
+        let halted = self.cpus.iter().all(|cpu| cpu.wait.get() == CpuWait::Halted);
+        let found = halted.then(|| self.still_asserted()).flatten();
+        if let Some(text) = found {
+            self.fail_here(FaultKind::StillAsserted, text);
+        }
+    }
+
+    fn still_asserted(&self) -> Option<String> {
+        let bus = self.bus.borrow();
+        let in_flight = self.in_flight.borrow();
+        let on_its_way = |slot: usize| in_flight.iter().any(|message| message.slot == slot);
+        let asserted =
+            |slot: &usize| bus.can_interrupt(*slot) && bus.interrupt_status(*slot) != 0 && !on_its_way(*slot);
+        let slot = (0..bus.slots().len()).find(asserted)?;
+        let (name, status) = (&bus.slots()[slot].name, bus.interrupt_status(slot));
+        Some(format!("{name} still asserts {status:#x} and every CPU is idle: an ISR claimed without acknowledging"))
+    }
+
+    /// The end of a run that went well so far.
+    pub(crate) fn check_leaks(&self) {
+        let (blocks, bytes) = self.memory.borrow().in_use();
+        if blocks > 0 {
+            self.fail(FaultKind::Leak, format!("{blocks} DMA blocks ({bytes} bytes) are left at the end"));
+        }
+        for cpu in self.system().cpus() {
+            let connected = |vector: &u8| !matches!(*vector, DISPATCH_VECTOR | CLOCK_VECTOR) && !cpu.is_free(*vector);
+            if let Some(vector) = (0..=u8::MAX).find(connected) {
+                let text = format!("vector {vector:#04x} of CPU {} is still connected at the end", cpu.number());
+                self.fail(FaultKind::Leak, text);
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Levels {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "level {} with CR8 {}", self.word, self.task_priority)
+    }
+}

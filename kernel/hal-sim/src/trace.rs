@@ -1,0 +1,96 @@
+//! What a schedule did, one line for each event, recorded when a failing schedule is run again.
+//!
+//! Objects are named by kind of use and order of appearance, never by address: the same schedule gives the same text in
+//! every process and on both stack switchers.
+
+use std::{collections::HashMap, fmt, panic::Location};
+
+/// A recorded schedule. Its `Display` is the text that a failure prints.
+#[derive(Debug, Clone, Default)]
+pub struct Trace {
+    lines: Vec<Line>,
+}
+
+/// One event of a [`Trace`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// Virtual time in nanoseconds.
+    pub now: u64,
+    /// The CPU, `None` for what a device or the clock did by itself.
+    pub cpu: Option<usize>,
+    /// The CPU's IRQL.
+    pub irql: u8,
+    /// The thread, idle loop or interrupt that was running.
+    pub who: String,
+    /// What happened.
+    pub what: String,
+    /// The line of source that asked for it.
+    pub location: Option<&'static Location<'static>>,
+    /// Whether the schedule left its default here.
+    pub deviation: bool,
+}
+
+impl Trace {
+    /// The events in order.
+    pub fn lines(&self) -> &[Line] {
+        &self.lines
+    }
+}
+
+impl fmt::Display for Trace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "      time cpu irql who                  what")?;
+        for line in &self.lines {
+            let mark = if line.deviation { '*' } else { ' ' };
+            let cpu = line.cpu.map_or("-".to_owned(), |cpu| cpu.to_string());
+            let irql = if line.cpu.is_some() { line.irql.to_string() } else { "-".to_owned() };
+            let time = format!("{}us", line.now / 1000);
+            write!(f, "{mark} {time:>8} {cpu:>3} {irql:>4} {:<20} {}", line.who, line.what)?;
+            match line.location {
+                Some(location) => writeln!(f, "    {}:{}", location.file(), location.line())?,
+                None => writeln!(f)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes a [`Trace`], or nothing when the run is not recorded.
+#[derive(Debug, Default)]
+pub(crate) struct Recorder {
+    trace: Option<Trace>,
+    objects: HashMap<usize, usize>,
+    deviation: bool,
+}
+
+impl Recorder {
+    pub(crate) fn new(record: bool) -> Self {
+        Recorder { trace: record.then(Trace::default), ..Self::default() }
+    }
+
+    pub(crate) fn is_on(&self) -> bool {
+        self.trace.is_some()
+    }
+
+    /// The next line is where the schedule left its default.
+    pub(crate) fn mark_deviation(&mut self) {
+        self.deviation = true;
+    }
+
+    pub(crate) fn line(&mut self, mut line: Line) {
+        line.deviation = std::mem::take(&mut self.deviation);
+        if let Some(trace) = &mut self.trace {
+            trace.lines.push(line);
+        }
+    }
+
+    /// The number of the object at `address`, from 1 in order of appearance.
+    pub(crate) fn object(&mut self, address: usize) -> usize {
+        let next = self.objects.len() + 1;
+        *self.objects.entry(address).or_insert(next)
+    }
+
+    pub(crate) fn into_trace(self) -> Trace {
+        self.trace.unwrap_or_default()
+    }
+}
