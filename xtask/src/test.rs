@@ -88,6 +88,7 @@ fn host_commands(members: &[Member]) -> Vec<String> {
         "cargo fmt --all --check".into(),
         "cargo clippy --workspace --all-targets -- -D warnings".into(),
         format!("cargo clippy {} --target {BARE_TARGET} -- -D warnings", bare.join(" ")),
+        "RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps".into(),
         "cargo test".into(),
     ];
     commands.extend(members.iter().map(|member| format!("cargo test -p {}", member.name)));

@@ -2,6 +2,6 @@
 mod common;
 use common::*;
 
-pub fn f(dev: &Dev, at: &mut At<'_, Passive>, keep: &mut Option<SpinGuard<'static, u32>>) {
+pub fn f(dev: &Dev, at: &mut At<'_, Passive>, keep: &mut Option<framework::SpinGuard<'static, u32>>) {
     *keep = Some(dev.a.acquire(at));
 }

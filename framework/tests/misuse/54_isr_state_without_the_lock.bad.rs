@@ -3,5 +3,5 @@ mod common;
 use common::*;
 
 pub fn f(dev: &Dev, at: &mut At<'_, Passive>) {
-    let state = *dev.irq.lock;
+    let state = dev.irq.0;
 }

@@ -25,7 +25,7 @@ impl Device for Dev {
     type Added = ();
 
     fn prepare_hardware(_: &mut Resources<'_, Self>, _: &mut At<'_, Passive>) -> Result<Self> {
-        Err(Status::Busy)
+        Err(Status::NotStarted)
     }
 }
 

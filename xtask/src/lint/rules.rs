@@ -54,8 +54,8 @@ struct Room {
     must_forbid_unsafe: bool,
     /// No `static` may change: all state is reached through the token.
     no_global_state: bool,
-    /// No exported macro may expand to `unsafe`.
-    exports_safe_macros: bool,
+    /// The code runs on every machine. No macro that it exports may expand to `unsafe`.
+    portable: bool,
     driver: bool,
 }
 
@@ -66,7 +66,7 @@ impl Room {
         Room {
             must_forbid_unsafe: path == "framework/src/lib.rs" || (driver && path.ends_with("/src/lib.rs")),
             no_global_state: core || driver,
-            exports_safe_macros: core,
+            portable: core || driver,
             driver,
         }
     }
@@ -167,6 +167,9 @@ impl<'ast> Visit<'ast> for Checker<'_> {
         if self.room.driver && name == "cfg" {
             self.find(node.span(), "a driver has a `cfg!`: the driver that is tested must be the one that ships");
         }
+        if self.room.portable && name.ends_with("asm") {
+            self.find(node.span(), format!("`{name}!` ties portable code to one machine: it belongs in a HAL"));
+        }
         if self.room.no_global_state && name == "thread_local" {
             self.find(node.span(), "`thread_local!` is global state: keep it in the `System` or in the driver's data");
         }
@@ -175,7 +178,7 @@ impl<'ast> Visit<'ast> for Checker<'_> {
 
     fn visit_item_macro(&mut self, node: &'ast syn::ItemMacro) {
         let exported = node.attrs.iter().any(|attribute| attribute.path().is_ident("macro_export"));
-        if self.room.exports_safe_macros && exported {
+        if self.room.portable && exported {
             for span in unsafe_words(node.mac.tokens.clone()) {
                 let name = node.ident.as_ref().map(syn::Ident::to_string).unwrap_or_default();
                 self.find(span, format!("the exported macro `{name}!` brings `unsafe` into crates that forbid it"));
@@ -259,6 +262,13 @@ mod tests {
         assert_one(DRIVER, "use core::sync::atomic;", "raw atomics");
         assert_eq!(findings("drivers/edu/tests/a.rs", "#[cfg(test)]\nuse std::sync::atomic::AtomicU32;"), [""; 0]);
         assert_eq!(findings("kernel/ke/src/a.rs", "#[cfg(test)]\nuse core::sync::atomic::AtomicU32;"), [""; 0]);
+    }
+
+    #[test]
+    fn assembly_stays_in_the_hals() {
+        assert_one("kernel/ke/src/a.rs", "fn f() { core::arch::asm!(\"cli\") }", "`asm!`");
+        assert_one("kernel/io/src/a.rs", "core::arch::global_asm!(\"cli\");", "`global_asm!`");
+        assert_eq!(findings("kernel/hal-x86_64/src/a.rs", "fn f() { asm!(\"cli\") }"), [""; 0]);
     }
 
     #[test]
