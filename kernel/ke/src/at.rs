@@ -31,8 +31,11 @@ use core::{marker::PhantomData, panic::Location};
 /// ```
 pub struct At<'c, L: Level> {
     pub(crate) hal: HalRef<'c>,
-    _level: PhantomData<(&'c mut (), fn() -> L, *mut ThisCpuOnly)>,
+    _level: PhantomData<Bound<'c, L>>,
 }
+
+/// Borrowed mutably, of level `L`, and neither `Send` nor `Sync`.
+type Bound<'c, L> = (&'c mut (), fn() -> L, *mut ThisCpuOnly);
 
 /// Names, in rustc's messages, why a token cannot be sent to another thread.
 #[doc(hidden)]

@@ -11,13 +11,14 @@
 
 use crate::{
     at::At,
+    bugcheck::BugCheckKind,
     dispatch::Head,
     drain,
     hal::{self, HalRef, HalWord},
     level::Passive,
     sched,
     system::System,
-    thread::{self, Thread},
+    thread::{self, Thread, ThreadOptions},
 };
 use alloc::boxed::Box;
 use core::sync::atomic::Ordering::Relaxed;
@@ -38,7 +39,15 @@ pub unsafe fn spawn_main(
 ) {
     // SAFETY: nothing runs on this CPU yet, so no other token exists.
     let mut at = unsafe { At::<Passive>::mint(hal) };
-    thread::spawn_detached(&mut at, name, main);
+    let spawned = thread::spawn(&mut at, ThreadOptions::named(name), move |at| {
+        if let Err(error) = hal::system(at.hal).work.start(at) {
+            at.hal.bug_check(BugCheckKind::OutOfMemory, format_args!("{error}"));
+        }
+        main(at);
+    });
+    if let Err(error) = spawned {
+        hal.bug_check(BugCheckKind::OutOfMemory, format_args!("{error}"));
+    }
 }
 
 /// Turns the boot context of this CPU into its idle thread; comes back only when a simulated machine has died.
@@ -57,7 +66,7 @@ pub unsafe fn run_cpu(hal: HalRef<'_>) {
 /// `thread` is the argument that `create_context` was given, and this is its first switch.
 pub unsafe fn thread_start(hal: HalRef<'_>, thread: *const Thread) {
     // SAFETY: a thread outlives its last switch.
-    unsafe { thread::start(hal, &*thread) }
+    thread::start(hal, unsafe { &*thread });
 }
 
 /// Drains what is pending before an interrupt returns to level `old`. Interrupts are off at the call and at the return.
@@ -97,6 +106,22 @@ pub unsafe fn interrupt(hal: HalRef<'_>, vector: u8, end_of_interrupt: impl FnOn
 pub unsafe fn head_name(head: *const Head) -> &'static str {
     // SAFETY: by the contract.
     unsafe { (*head).name() }
+}
+
+/// What a CPU was doing, for a bug check.
+#[derive(Debug, Clone, Copy)]
+pub struct Running {
+    /// The thread that ran, or was interrupted.
+    pub thread: &'static str,
+    /// The DPC that ran, or was interrupted.
+    pub dpc: Option<&'static str>,
+}
+
+/// What this CPU was doing. At DISPATCH or above, or with interrupts off.
+pub fn running(hal: HalRef<'_>) -> Running {
+    // SAFETY: null until the CPU has its idle thread, else the running thread.
+    let thread = unsafe { hal.current_thread().as_ref() };
+    Running { thread: thread.map_or("boot", Thread::name), dpc: hal::percpu(hal).dpcs.running_name() }
 }
 
 const _: () = assert!(size_of::<HalWord>() == size_of::<usize>());

@@ -242,7 +242,6 @@ mod reference {
     macro_rules! define_kernel {
         (() $($(#[$meta:meta])* fn $name:ident($($arg:ident: $type:ty),*) -> $ret:ty;)*) => {
             mod symbols {
-                use super::*;
                 unsafe extern "Rust" {
                     $(#[link_name = concat!("dirql_hal_", stringify!($name))]
                     pub safe fn $name($($arg: $type),*) -> $ret;)*
@@ -333,4 +332,3 @@ pub(crate) fn current_thread<'c>(hal: HalRef<'c>) -> &'c Thread {
     // SAFETY: `Hal::current_thread` promises the running thread, and no token of it outlives its last switch.
     unsafe { &*hal.current_thread() }
 }
-

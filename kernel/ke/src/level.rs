@@ -6,9 +6,7 @@
 //! [`crate::At::irql`].
 
 mod sealed {
-    #[diagnostic::on_unimplemented(
-        message = "the levels are `Passive`, `Dispatch` and `Dirql`; there are no others"
-    )]
+    #[diagnostic::on_unimplemented(message = "the levels are `Passive`, `Dispatch` and `Dirql`; there are no others")]
     pub trait Sealed {}
 }
 

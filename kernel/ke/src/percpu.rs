@@ -6,7 +6,7 @@
 
 use crate::{
     dispatch::{self, Head},
-    dpc::{DpcQueue, Inbox},
+    dpc_queue::{DpcQueue, Inbox},
     hal::HalRef,
     sched::CpuSched,
     thread::Thread,

@@ -1,0 +1,109 @@
+//! From a vector to the code that connecting chose for it.
+//!
+//! Every CPU has a table of 256 heads. A head's first word is the dispatch routine; the entry stub calls it with the head
+//! alone, so the routine for a lone owner is one monomorphized leaf with the driver's ISR inlined.
+//!
+//! **Invariant:** a head is the first field of the object that its dispatch routine expects, made from a pointer to the
+//! whole object, and alive while a slot points at it.
+
+use crate::{
+    dpc_queue,
+    hal::{self, HalWord, from_word},
+    percpu::pending,
+};
+use core::{
+    mem,
+    sync::atomic::{
+        AtomicBool, AtomicPtr, AtomicU32,
+        Ordering::{Acquire, Relaxed, Release},
+    },
+};
+
+/// What an entry stub calls, at the head's level, interrupts on.
+pub type DispatchRoutine = unsafe extern "sysv64" fn(*const Head, HalWord);
+
+/// The first words of whatever a vector dispatches to. Offsets are in [`crate::percpu::offset`].
+#[repr(C)]
+pub struct Head {
+    pub(crate) dispatch: AtomicPtr<()>,
+    pub(crate) level: AtomicU32,
+    /// An interrupt came while it was masked where the source cannot mask.
+    pub(crate) latched: AtomicBool,
+    name: &'static str,
+}
+
+impl Head {
+    pub(crate) fn new(routine: DispatchRoutine, level: u8, name: &'static str) -> Self {
+        Head {
+            dispatch: AtomicPtr::new(routine as *mut ()),
+            level: AtomicU32::new(u32::from(level)),
+            latched: AtomicBool::new(false),
+            name,
+        }
+    }
+
+    /// The IRQL in service.
+    pub fn level(&self) -> u8 {
+        self.level.load(Relaxed) as u8
+    }
+
+    /// What it is, for a bug check.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub(crate) fn set_routine(&self, routine: DispatchRoutine) {
+        self.dispatch.store(routine as *mut (), Release);
+    }
+
+    pub(crate) fn dispatch_routine(&self) -> DispatchRoutine {
+        // SAFETY: only `new` and `set_routine` store here, both a `DispatchRoutine`.
+        unsafe { mem::transmute::<*mut (), DispatchRoutine>(self.dispatch.load(Acquire)) }
+    }
+}
+
+/// A vector that nothing is connected to.
+///
+/// # Safety
+/// As every [`DispatchRoutine`].
+pub(crate) unsafe extern "sysv64" fn unexpected(_: *const Head, word: HalWord) {
+    // SAFETY: the stub passes what it was given.
+    let hal = unsafe { from_word(word) };
+    hal::percpu(hal).unexpected_count.fetch_add(1, Relaxed);
+}
+
+/// The interrupt at DISPATCH from another CPU: it has left DPCs in the inbox, or wants this CPU to reschedule.
+///
+/// # Safety
+/// As every [`DispatchRoutine`].
+pub(crate) unsafe extern "sysv64" fn dispatch_ipi(_: *const Head, word: HalWord) {
+    // SAFETY: the stub passes what it was given.
+    let hal = unsafe { from_word(word) };
+    let mut found = pending::DPC;
+    if hal::percpu(hal).sched.take_request() {
+        found |= pending::RESCHEDULE;
+    }
+    hal.disable_interrupts();
+    dpc_queue::empty_inbox(hal);
+    hal.set_pending(found);
+    hal.enable_interrupts();
+}
+
+/// The one-shot clock.
+///
+/// # Safety
+/// As every [`DispatchRoutine`].
+pub(crate) unsafe extern "sysv64" fn clock(_: *const Head, word: HalWord) {
+    // SAFETY: the stub passes what it was given.
+    let hal = unsafe { from_word(word) };
+    hal::percpu(hal).timers.on_clock(hal);
+}
+
+/// An interrupt that is masked here because its source cannot mask: remembered, for the unmask to replay.
+///
+/// # Safety
+/// As every [`DispatchRoutine`].
+pub(crate) unsafe extern "sysv64" fn latch(head: *const Head, _: HalWord) {
+    // SAFETY: a head in a slot is alive.
+    unsafe { (*head).latched.store(true, Release) };
+}

@@ -1,0 +1,162 @@
+//! DPC objects of their own, beside the one that every interrupt has (KDPC, WDFDPC).
+
+use crate::{
+    at::At,
+    barrier,
+    hal::{self, Point},
+    level::{Dispatch, Level, MayWait, Passive, irql},
+    percpu,
+    raw_dpc::{DpcKind, Importance, RawDpc},
+    work,
+};
+use alloc::{boxed::Box, sync::Arc};
+use core::{fmt, panic::Location, ptr};
+
+/// What a DPC does.
+pub trait DpcRoutine: Send + Sync + 'static {
+    /// At DISPATCH, with the arguments of the insertion that queued it. It may overlap itself on another CPU: it is no
+    /// longer queued when it starts.
+    fn run(&self, arguments: [usize; 2], at: &mut At<'_, Dispatch>);
+
+    /// The name in bug checks.
+    fn name() -> &'static str {
+        core::any::type_name::<Self>()
+    }
+}
+
+impl<F: Fn([usize; 2], &mut At<'_, Dispatch>) + Send + Sync + 'static> DpcRoutine for F {
+    fn run(&self, arguments: [usize; 2], at: &mut At<'_, Dispatch>) {
+        self(arguments, at);
+    }
+}
+
+/// A deferred procedure call (KeInitializeDpc: importance and target are chosen here).
+///
+/// A queued DPC keeps itself alive; what it owns is dropped at PASSIVE by a worker if its last handle went meanwhile.
+///
+/// ```
+/// use ke::{At, Dirql, Dpc, DpcRoutine};
+/// /// From an ISR, or from anywhere: KeInsertQueueDpc.
+/// fn ring<R: DpcRoutine>(bell: &Dpc<R>, at: &mut At<'_, Dirql>) -> bool {
+///     bell.insert(at)
+/// }
+/// ```
+pub struct Dpc<R: DpcRoutine> {
+    object: Arc<Object<R>>,
+}
+
+struct Object<R> {
+    raw: RawDpc,
+    importance: Importance,
+    target: Option<u32>,
+    routine: R,
+}
+
+impl<R: DpcRoutine> Dpc<R> {
+    /// A DPC of medium importance that runs on the CPU that queues it.
+    pub fn new(routine: R) -> Self {
+        Self::with(routine, Importance::Medium, None)
+    }
+
+    /// A DPC of this importance; with a `target`, it runs on that CPU (KeSetTargetProcessorDpc).
+    pub fn with(routine: R, importance: Importance, target: Option<u32>) -> Self {
+        let kind: &'static DpcKind = const { &DpcKind { routine: run::<R>, unlinked: unlink::<R>, name: R::name } };
+        let object = Arc::new(Object { raw: RawDpc::new(kind), importance, target, routine });
+        object.raw.set_context(Arc::as_ptr(&object).cast());
+        Dpc { object }
+    }
+
+    /// What it does.
+    pub fn routine(&self) -> &R {
+        &self.object.routine
+    }
+
+    /// KeInsertQueueDpc: `false` when it is queued already, or its target is no CPU of this machine. Any IRQL.
+    #[track_caller]
+    pub fn insert<L: Level>(&self, at: &mut At<'_, L>) -> bool {
+        self.insert_with(at, [0; 2])
+    }
+
+    /// KeInsertQueueDpc with arguments: when it is queued already, nothing changes and the first arguments stay.
+    #[track_caller]
+    pub fn insert_with<L: Level>(&self, at: &mut At<'_, L>, arguments: [usize; 2]) -> bool {
+        at.point(Point::QueueDpc, ptr::from_ref(&self.object.raw).addr(), Location::caller());
+        if L::IRQL >= irql::DISPATCH {
+            return self.insert_raised(at.hal, arguments);
+        }
+        // SAFETY: `L` is below DISPATCH, so it is `Passive`, and `at` is borrowed for as long as this token lives.
+        let mut at = unsafe { At::<Passive>::mint(at.hal) };
+        let raised = at.raise_to_dispatch();
+        self.insert_raised(raised.at.hal, arguments)
+    }
+
+    fn insert_raised(&self, hal: hal::HalRef<'_>, arguments: [usize; 2]) -> bool {
+        let object = &self.object;
+        let Some(target) = percpu::of(hal, object.target.unwrap_or(hal.cpu())) else { return false };
+        let linked = || {
+            // The link's own reference; `run` or `unlink` takes it back.
+            let _ = Arc::into_raw(object.clone());
+        };
+        // SAFETY: the link's reference keeps the object alive; the context was set in `with`; this is at DISPATCH or
+        // above.
+        unsafe { object.raw.insert_on(hal, target, object.importance, arguments, linked) }
+    }
+
+    /// KeRemoveQueueDpc: `true`, it was queued and will not run; `false`, it is idle or has started. Any IRQL.
+    #[track_caller]
+    pub fn remove<L: Level>(&self, at: &mut At<'_, L>) -> bool {
+        at.point(Point::RemoveDpc, ptr::from_ref(&self.object.raw).addr(), Location::caller());
+        self.object.raw.remove()
+    }
+
+    /// Whether it is queued.
+    pub fn is_queued(&self) -> bool {
+        self.object.raw.is_queued()
+    }
+
+    /// Waits until every run that was queued before this call has finished (KeFlushQueuedDpcs). PASSIVE.
+    pub fn flush<L: MayWait>(&self, at: &mut At<'_, L>) {
+        // SAFETY: `MayWait` is `Passive` alone, and `at` is borrowed for as long as this token lives.
+        barrier::flush_queued_dpcs(&mut unsafe { At::<Passive>::mint(at.hal) });
+    }
+}
+
+/// # Safety
+/// `context` is the object of a [`Dpc`] whose link's reference nobody has taken back.
+unsafe fn run<R: DpcRoutine>(context: *const (), arguments: [usize; 2], at: &mut At<'_, Dispatch>) {
+    // SAFETY: by the contract.
+    let object = unsafe { Arc::from_raw(context.cast::<Object<R>>()) };
+    object.routine.run(arguments, at);
+    give_back(object, at);
+}
+
+/// # Safety
+/// As [`run`].
+unsafe fn unlink<R: DpcRoutine>(context: *const (), at: &mut At<'_, Dispatch>) {
+    // SAFETY: by the contract.
+    give_back(unsafe { Arc::from_raw(context.cast::<Object<R>>()) }, at);
+}
+
+/// What a driver put into its DPC is dropped at PASSIVE, even if this was the last reference.
+fn give_back<R: DpcRoutine>(object: Arc<Object<R>>, at: &mut At<'_, Dispatch>) {
+    if let Some(object) = Arc::into_inner(object) {
+        work::drop_at_passive(at, object);
+    }
+}
+
+impl<R: DpcRoutine> work::DropAtPassive for Object<R> {
+    fn drop_at_passive(self: Box<Self>, _: &mut At<'_, Passive>) {}
+}
+
+impl<R: DpcRoutine> Clone for Dpc<R> {
+    /// Another handle to the same DPC.
+    fn clone(&self) -> Self {
+        Dpc { object: self.object.clone() }
+    }
+}
+
+impl<R: DpcRoutine> fmt::Debug for Dpc<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dpc").field("routine", &R::name()).field("queued", &self.is_queued()).finish()
+    }
+}

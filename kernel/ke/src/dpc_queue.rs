@@ -1,0 +1,218 @@
+//! Every CPU's DPC queue, its inbox for DPCs from other CPUs, and the drain.
+//!
+//! The queue is drained at DISPATCH, interrupts on, before the CPU returns below DISPATCH (see [`crate::drain`]).
+//!
+//! **Invariant:** the queue is touched by its own CPU alone, with interrupts off; other CPUs push into the inbox.
+
+use crate::{
+    at::At,
+    hal::{self, HalRef},
+    level::Dispatch,
+    raw_dpc::{DpcKind, Importance, RawDpc},
+};
+use core::{
+    ptr,
+    sync::atomic::{
+        AtomicPtr, AtomicU32,
+        Ordering::{Acquire, Relaxed, Release},
+    },
+};
+
+/// How many low-importance DPCs a CPU lets lie before it drains them without other cause.
+const LOW_DEPTH: u32 = 4;
+
+/// One CPU's queue. `tail` points at the last `next`, so linking has no empty case.
+pub(crate) struct DpcQueue {
+    head: AtomicPtr<RawDpc>,
+    tail: AtomicPtr<AtomicPtr<RawDpc>>,
+    high: AtomicPtr<RawDpc>,
+    low: AtomicU32,
+    running: AtomicPtr<DpcKind>,
+}
+
+impl DpcQueue {
+    pub(crate) fn new() -> Self {
+        DpcQueue {
+            head: AtomicPtr::default(),
+            tail: AtomicPtr::default(),
+            high: AtomicPtr::default(),
+            low: AtomicU32::new(0),
+            running: AtomicPtr::default(),
+        }
+    }
+
+    /// Once, where the queue stays.
+    pub(crate) fn place(&self) {
+        self.tail.store(ptr::from_ref(&self.head).cast_mut(), Relaxed);
+    }
+
+    /// # Safety
+    /// This CPU's queue, interrupts off; `dpc` is claimed by the caller and alive.
+    #[inline(always)]
+    pub(crate) unsafe fn link_last(&self, dpc: &RawDpc) {
+        dpc.next.store(ptr::null_mut(), Relaxed);
+        // SAFETY: `tail` points at `head` or at the `next` of the last linked, living DPC.
+        unsafe { (*self.tail.load(Relaxed)).store(ptr::from_ref(dpc).cast_mut(), Relaxed) };
+        self.tail.store(ptr::from_ref(&dpc.next).cast_mut(), Relaxed);
+    }
+
+    /// # Safety
+    /// As [`Self::link_last`].
+    pub(crate) unsafe fn link_first(&self, dpc: &RawDpc) {
+        dpc.next.store(self.high.load(Relaxed), Relaxed);
+        self.high.store(ptr::from_ref(dpc).cast_mut(), Relaxed);
+    }
+
+    /// Counts a low-importance DPC; `true` when they have waited enough.
+    pub(crate) fn one_more_low(&self) -> bool {
+        self.low.fetch_add(1, Relaxed) + 1 >= LOW_DEPTH
+    }
+
+    /// Whether there is nothing to drain.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.head.load(Relaxed).is_null() && self.high.load(Relaxed).is_null()
+    }
+
+    /// The name of the DPC that this CPU runs.
+    pub(crate) fn running_name(&self) -> Option<&'static str> {
+        // SAFETY: null or a `&'static DpcKind`.
+        unsafe { self.running.load(Relaxed).as_ref().map(|kind| (kind.name)()) }
+    }
+}
+
+/// DPCs that other CPUs have queued here: a lock-free stack, taken whole.
+pub(crate) struct Inbox {
+    newest: AtomicPtr<RawDpc>,
+    newest_high: AtomicPtr<RawDpc>,
+}
+
+impl Inbox {
+    pub(crate) fn new() -> Self {
+        Inbox { newest: AtomicPtr::default(), newest_high: AtomicPtr::default() }
+    }
+
+    /// # Safety
+    /// `dpc` is claimed by the caller and alive until its routine has started.
+    pub(crate) unsafe fn push(&self, dpc: &RawDpc, importance: Importance) {
+        let stack = if importance == Importance::High { &self.newest_high } else { &self.newest };
+        let mut newest = stack.load(Relaxed);
+        loop {
+            dpc.next.store(newest, Relaxed);
+            match stack.compare_exchange_weak(newest, ptr::from_ref(dpc).cast_mut(), Release, Relaxed) {
+                Ok(_) => return,
+                Err(now) => newest = now,
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.newest.load(Relaxed).is_null() && self.newest_high.load(Relaxed).is_null()
+    }
+}
+
+/// Moves what other CPUs have queued here into this CPU's queue, oldest first. Interrupts off.
+pub(crate) fn empty_inbox(hal: HalRef<'_>) {
+    let cpu = hal::percpu(hal);
+    if cpu.inbox.is_empty() {
+        return;
+    }
+    // SAFETY: pushed DPCs are claimed and alive; this CPU's queue with interrupts off.
+    unsafe {
+        for_each_oldest_first(&cpu.inbox.newest_high, |dpc| cpu.dpcs.link_first(dpc));
+        for_each_oldest_first(&cpu.inbox.newest, |dpc| cpu.dpcs.link_last(dpc));
+    }
+}
+
+/// # Safety
+/// What is on the stack is claimed and alive.
+unsafe fn for_each_oldest_first(stack: &AtomicPtr<RawDpc>, mut link: impl FnMut(&RawDpc)) {
+    let mut newest = stack.swap(ptr::null_mut(), Acquire);
+    let mut oldest: *mut RawDpc = ptr::null_mut();
+    // SAFETY: the chain is this function's alone since the swap; each `next` is read before `link` changes it.
+    unsafe {
+        while let Some(dpc) = newest.as_ref() {
+            newest = dpc.next.swap(oldest, Relaxed);
+            oldest = ptr::from_ref(dpc).cast_mut();
+        }
+        while let Some(dpc) = oldest.as_ref() {
+            oldest = dpc.next.load(Relaxed);
+            link(dpc);
+        }
+    }
+}
+
+/// Runs what is queued on this CPU until nothing is. At DISPATCH, interrupts off at the call and at the return.
+pub(crate) fn drain(hal: HalRef<'_>) {
+    let queue = &hal::percpu(hal).dpcs;
+    loop {
+        let mut batch = queue.high.load(Relaxed);
+        if batch.is_null() {
+            batch = queue.head.load(Relaxed);
+            if batch.is_null() {
+                return;
+            }
+            queue.head.store(ptr::null_mut(), Relaxed);
+            queue.tail.store(ptr::from_ref(&queue.head).cast_mut(), Relaxed);
+            queue.low.store(0, Relaxed);
+        } else {
+            queue.high.store(ptr::null_mut(), Relaxed);
+        }
+        hal.enable_interrupts();
+        // SAFETY: the batch was linked in this queue and is this function's alone now.
+        unsafe { run_batch(hal, queue, batch) };
+        hal.disable_interrupts();
+    }
+}
+
+/// # Safety
+/// `dpc` begins a chain of linked DPCs that nobody else has.
+#[inline(always)]
+unsafe fn run_batch(hal: HalRef<'_>, queue: &DpcQueue, mut dpc: *mut RawDpc) {
+    while !dpc.is_null() {
+        // SAFETY: linked, so alive until it begins; `next` is read before that.
+        let next = unsafe { (*dpc).next.load(Relaxed) };
+        // SAFETY: as above, and taken out.
+        unsafe { run_one(hal, queue, dpc) };
+        dpc = next;
+        if !queue.high.load(Relaxed).is_null() {
+            run_high(hal, queue);
+        }
+    }
+}
+
+/// What came with high importance while a batch runs goes first.
+#[cold]
+fn run_high(hal: HalRef<'_>, queue: &DpcQueue) {
+    loop {
+        hal.disable_interrupts();
+        let dpc = queue.high.load(Relaxed);
+        // SAFETY: linked, so alive.
+        let next = unsafe { dpc.as_ref().map(|dpc| dpc.next.load(Relaxed)) };
+        queue.high.store(next.unwrap_or_default(), Relaxed);
+        hal.enable_interrupts();
+        if dpc.is_null() {
+            return;
+        }
+        // SAFETY: linked until just now, taken out with interrupts off.
+        unsafe { run_one(hal, queue, dpc) };
+    }
+}
+
+/// # Safety
+/// `dpc` was linked and is in no queue any more.
+#[inline(always)]
+unsafe fn run_one(hal: HalRef<'_>, queue: &DpcQueue, dpc: *mut RawDpc) {
+    // SAFETY: linked until now, so alive; not touched again.
+    let begun = unsafe { (*dpc).begin() };
+    // SAFETY: here code at DISPATCH begins on this CPU; the drain holds no other token.
+    let mut at = unsafe { At::<Dispatch>::mint(hal) };
+    if begun.removed {
+        // SAFETY: whoever queued it promised that the routines may be called with this context.
+        unsafe { (begun.kind.unlinked)(begun.context, &mut at) };
+        return;
+    }
+    queue.running.store(ptr::from_ref(begun.kind).cast_mut(), Relaxed);
+    // SAFETY: as above.
+    unsafe { (begun.kind.routine)(begun.context, begun.arguments, &mut at) };
+    queue.running.store(ptr::null_mut(), Relaxed);
+}

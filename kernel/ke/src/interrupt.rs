@@ -1,0 +1,535 @@
+//! Interrupt objects (KINTERRUPT, WDFINTERRUPT): connecting, dispatch to the ISR, its DPC and work item, teardown.
+//!
+//! [`Interrupt<R>`](Interrupt) is generic over the [`ServiceRoutine`] that the framework makes of a driver's callbacks,
+//! so that ISR, lock and counters inline into one dispatch routine. Connecting chooses that routine; nothing on the path
+//! tests what was known then.
+//!
+//! **Invariant:** an object in a vector's slot is connected, and the registry keeps it alive. Disconnecting refuses new
+//! DPCs and work items, silences the source, passes the barrier on the granted CPU (no ISR runs or can start), empties
+//! the slot, and flushes what was queued: after it no callback of the object runs.
+
+use crate::{
+    at::At,
+    barrier,
+    dispatch::{self, DispatchRoutine, Head},
+    hal::{self, HalWord, MsiMessage, Point, from_word},
+    interrupt_lock::InterruptLock,
+    level::{Dirql, Dispatch, IsrLevel, Level, Passive, irql},
+    percpu,
+    raw_dpc::{DpcKind, RawDpc, holds_nothing},
+    spin_lock::SpinLock,
+    work::{self, RawWork, WorkKind},
+};
+use alloc::{boxed::Box, string::String, sync::Arc, vec, vec::Vec};
+use core::{
+    fmt,
+    panic::Location,
+    ptr,
+    sync::atomic::{
+        AtomicBool, AtomicPtr, AtomicU32, AtomicU64,
+        Ordering::{AcqRel, Acquire, Relaxed, Release},
+    },
+};
+
+/// Whether an interrupt was the device's own: the ISR's result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Claim {
+    /// TRUE: it was, and the device no longer asserts it.
+    Mine,
+    /// FALSE: somebody else's on a shared line, or nobody's.
+    NotMine,
+}
+
+/// What an interrupt object does. The framework implements it for a driver's callbacks.
+pub trait ServiceRoutine: Send + Sync + Sized + 'static {
+    /// Behind the interrupt's lock.
+    type State: Send + 'static;
+    /// Where the ISR runs.
+    type Level: IsrLevel;
+
+    /// EvtInterruptIsr: at the synchronize IRQL, the lock held.
+    fn service(&self, this: &Interrupt<Self>, state: &mut Self::State, at: &mut At<'_, Self::Level>) -> Claim;
+
+    /// EvtInterruptDpc, at DISPATCH.
+    fn dpc(&self, this: &Interrupt<Self>, at: &mut At<'_, Dispatch>);
+
+    /// EvtInterruptWorkItem, at PASSIVE in a worker.
+    fn work_item(&self, this: &Interrupt<Self>, at: &mut At<'_, Passive>);
+
+    /// The name in tables: which device, which message.
+    fn describe(&self) -> String;
+
+    /// The name in bug checks: the driver's handler type.
+    fn type_name() -> &'static str {
+        core::any::type_name::<Self>()
+    }
+}
+
+/// Where an interrupt comes from, as far as it can be switched: an MSI capability, an MSI-X table entry, a line's entry
+/// in the I/O APIC.
+pub trait Source: Send + Sync {
+    /// Lets the source raise `message`, unmasked. PASSIVE.
+    fn enable(&self, message: MsiMessage, at: &mut At<'_, Passive>);
+    /// Silences the source for good, read back so that nothing is on its way from it afterwards. PASSIVE.
+    fn disable(&self, at: &mut At<'_, Passive>);
+    /// Masks the source. `false`: it cannot be masked, so the core latches what comes.
+    fn mask(&self, at: &mut At<'_, Dirql>) -> bool;
+    /// Unmasks it.
+    fn unmask(&self, at: &mut At<'_, Dirql>);
+}
+
+/// LevelSensitive or Latched (KINTERRUPT_MODE).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Asserted until the device is served.
+    LevelSensitive,
+    /// An edge, or a message.
+    Latched,
+}
+
+/// What an interrupt is connected to: the fully specified form of IoConnectInterruptEx.
+pub struct Connection {
+    /// The CPU that takes it.
+    pub cpu: u32,
+    /// The vector on that CPU; its class (`vector >> 4`) is the DIRQL.
+    pub vector: u8,
+    /// How the source signals.
+    pub mode: Mode,
+    /// The source.
+    pub source: Box<dyn Source>,
+}
+
+impl Connection {
+    /// The device IRQL: the vector's class.
+    pub fn irql(&self) -> u8 {
+        self.vector >> 4
+    }
+}
+
+/// Why an interrupt was not connected; nothing has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// It is connected already.
+    Connected,
+    /// The machine has no such CPU.
+    NoSuchCpu {
+        /// The CPU asked for.
+        cpu: u32,
+        /// How many there are.
+        cpus: u32,
+    },
+    /// The vector's class is not a device's.
+    NotADeviceVector(u8),
+    /// The vector is in use on that CPU.
+    VectorTaken {
+        /// The CPU.
+        cpu: u32,
+        /// The vector.
+        vector: u8,
+    },
+    /// The lock's synchronize IRQL is below the vector's: the ISR would be interrupted under its own lock.
+    SynchronizeTooLow {
+        /// The vector's class.
+        irql: u8,
+        /// The lock's ceiling.
+        ceiling: u8,
+    },
+    /// A passive-level ISR needs a line or message that this machine cannot give one yet.
+    PassiveLevel,
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connected => f.write_str("the interrupt is connected already"),
+            Self::NoSuchCpu { cpu, cpus } => write!(f, "there is no CPU {cpu} among {cpus}"),
+            Self::NotADeviceVector(vector) => write!(f, "vector {vector:#x} is not in a device class (3 to 12)"),
+            Self::VectorTaken { cpu, vector } => write!(f, "vector {vector:#x} is in use on CPU {cpu}"),
+            Self::SynchronizeTooLow { irql, ceiling } => {
+                write!(f, "an interrupt at IRQL {irql} cannot use a lock whose synchronize IRQL is {ceiling}")
+            }
+            Self::PassiveLevel => f.write_str("passive-level interrupts cannot be connected on this machine"),
+        }
+    }
+}
+
+impl core::error::Error for ConnectError {}
+
+/// What is known of a connected interrupt (WDF_INTERRUPT_INFO with counts).
+#[derive(Debug, Clone)]
+pub struct InterruptInfo {
+    /// Which device, which message.
+    pub name: String,
+    /// The vector.
+    pub vector: u8,
+    /// The vector's class.
+    pub irql: u8,
+    /// The IRQL of the ISR and of `synchronize`.
+    pub synchronize_irql: u8,
+    /// How the source signals.
+    pub mode: Mode,
+    /// The CPU that takes it.
+    pub cpu: u32,
+    /// How often the ISR ran, for each CPU.
+    pub counts: Vec<u64>,
+    /// How often it answered `NotMine`.
+    pub unclaimed: u64,
+    /// Whether it is masked.
+    pub masked: bool,
+}
+
+/// An interrupt object. `repr(C)`, so that the head is first.
+#[repr(C)]
+pub struct Interrupt<R: ServiceRoutine> {
+    head: Head,
+    connected: AtomicBool,
+    dpc: RawDpc,
+    /// ISR runs on the granted CPU; changes under the lock.
+    count: AtomicU64,
+    unclaimed: AtomicU64,
+    lock: InterruptLock<R::State, R::Level>,
+    routine: R,
+    masks: AtomicU32,
+    work: RawWork,
+    /// Null while it is not connected. Read at DISPATCH or above; freed after a barrier.
+    connection: AtomicPtr<Connection>,
+}
+
+impl<R: ServiceRoutine> Interrupt<R> {
+    const DPC: DpcKind = DpcKind { routine: run_dpc::<R>, unlinked: holds_nothing, name: R::type_name };
+    const WORK: WorkKind = WorkKind { routine: run_work_item::<R> };
+
+    /// An interrupt that is not connected (WdfInterruptCreate).
+    pub fn new(routine: R, lock: InterruptLock<R::State, R::Level>) -> Arc<Self> {
+        let this = Arc::new(Interrupt {
+            head: Head::new(dispatch::unexpected, irql::DEVICE_LOWEST, R::type_name()),
+            connected: AtomicBool::new(false),
+            dpc: RawDpc::new(const { &Self::DPC }),
+            count: AtomicU64::new(0),
+            unclaimed: AtomicU64::new(0),
+            lock,
+            routine,
+            masks: AtomicU32::new(0),
+            work: RawWork::new(const { &Self::WORK }),
+            connection: AtomicPtr::default(),
+        });
+        let address = Arc::as_ptr(&this).cast::<()>();
+        this.dpc.set_context(address);
+        this.work.place(address);
+        this
+    }
+
+    /// What it does.
+    pub fn routine(&self) -> &R {
+        &self.routine
+    }
+
+    /// Its lock.
+    pub fn lock(&self) -> &InterruptLock<R::State, R::Level> {
+        &self.lock
+    }
+
+    /// Whether it is connected; stale as soon as it is read.
+    pub fn is_connected(&self) -> bool {
+        self.connected.load(Acquire)
+    }
+
+    /// How often its ISR ran.
+    pub fn count(&self) -> u64 {
+        self.count.load(Relaxed)
+    }
+
+    /// IoConnectInterruptEx, fully specified: from here on its ISR may run. PASSIVE. The lock's ceiling has settled.
+    #[track_caller]
+    pub fn connect(self: &Arc<Self>, at: &mut At<'_, Passive>, connection: Connection) -> Result<(), ConnectError> {
+        at.point(Point::Connect, Arc::as_ptr(self).addr(), Location::caller());
+        let (cpu, vector, irql) = (connection.cpu, connection.vector, connection.irql());
+        let cpus = at.cpu_count();
+        let target = percpu::of(at.hal, cpu).ok_or(ConnectError::NoSuchCpu { cpu, cpus })?;
+        if !(irql::DEVICE_LOWEST..=irql::DEVICE_HIGHEST).contains(&irql) {
+            return Err(ConnectError::NotADeviceVector(vector));
+        }
+        if R::Level::PASSIVE {
+            return Err(ConnectError::PassiveLevel);
+        }
+        let ceiling = self.lock.ceiling();
+        if irql > ceiling {
+            return Err(ConnectError::SynchronizeTooLow { irql, ceiling });
+        }
+        let connection = Arc::new(connection);
+        let kept = connection.clone();
+        let registry = &hal::system(at.hal).connected;
+        registry.claim(at, self.clone(), || {
+            if self.is_connected() {
+                return Err(ConnectError::Connected);
+            }
+            if !target.is_free(vector) {
+                return Err(ConnectError::VectorTaken { cpu, vector });
+            }
+            self.head.level.store(u32::from(irql), Relaxed);
+            self.head.set_routine(self.routine_for(irql));
+            self.connection.store(Arc::into_raw(kept).cast_mut(), Release);
+            self.connected.store(true, Release);
+            target.vector(vector).store(Arc::as_ptr(self).cast::<Head>().cast_mut(), Release);
+            Ok(())
+        })?;
+        connection.source.enable(at.hal.msi_message(cpu, vector), at);
+        if self.masks.load(Relaxed) != 0 {
+            self.settle_mask(at);
+        }
+        Ok(())
+    }
+
+    /// IoDisconnectInterruptEx with the flushes: when it returns, no ISR, DPC or work item of this interrupt runs or will
+    /// run, whatever the device does. PASSIVE; not from its own callbacks. Nothing happens when it is not connected.
+    #[track_caller]
+    pub fn disconnect(&self, at: &mut At<'_, Passive>) {
+        at.point(Point::Disconnect, ptr::from_ref(self).addr(), Location::caller());
+        if !self.connected.swap(false, AcqRel) {
+            return;
+        }
+        let connection = self.connection.swap(ptr::null_mut(), AcqRel);
+        // SAFETY: `connect` left this reference; whoever else reads it is at DISPATCH or above, and `connection` is
+        // dropped after the barriers below.
+        let connection = unsafe { Arc::from_raw(connection) };
+        connection.source.disable(at);
+        let cpu = percpu::of(at.hal, connection.cpu).expect("connecting checked that the machine has this CPU");
+        barrier::on_cpu(at, cpu);
+        let unexpected = ptr::from_ref(&cpu.unexpected).cast_mut();
+        cpu.vector(connection.vector).store(unexpected, Release);
+        barrier::twice(at);
+        self.work.flush(at);
+        hal::system(at.hal).connected.release(at, ptr::from_ref(self).cast());
+    }
+
+    /// WdfInterruptQueueDpcForIsr. `false`: queued already and not started, or not connected. Any IRQL.
+    #[inline]
+    #[track_caller]
+    pub fn queue_dpc<L: Level>(&self, at: &mut At<'_, L>) -> bool {
+        at.point(Point::QueueDpc, ptr::from_ref(&self.dpc).addr(), Location::caller());
+        if L::IRQL >= irql::DISPATCH {
+            // SAFETY: at DISPATCH or above. Connected, so alive: disconnecting first refuses, then waits with the barrier
+            // until every section like this one is over, then until what it queued has run.
+            return self.is_connected() && unsafe { self.dpc.insert_here(at.hal) };
+        }
+        // SAFETY: `L` is below DISPATCH, so it is `Passive`, and `at` is borrowed for as long as this token lives.
+        let mut at = unsafe { At::<Passive>::mint(at.hal) };
+        let raised = at.raise_to_dispatch();
+        // SAFETY: as above.
+        self.is_connected() && unsafe { self.dpc.insert_here(raised.at.hal) }
+    }
+
+    /// WdfInterruptQueueWorkItemForIsr. `false`: queued already and not started, or not connected. Any IRQL.
+    #[inline]
+    #[track_caller]
+    pub fn queue_work_item<L: Level>(&self, at: &mut At<'_, L>) -> bool {
+        at.point(Point::QueueWorkItem, ptr::from_ref(&self.work).addr(), Location::caller());
+        if L::IRQL >= irql::DISPATCH {
+            // SAFETY: as in `queue_dpc`; disconnecting flushes the work item too.
+            return self.is_connected() && unsafe { self.work.queue(at, || ()) };
+        }
+        // SAFETY: `L` is below DISPATCH, so it is `Passive`, and `at` is borrowed for as long as this token lives.
+        let mut at = unsafe { At::<Passive>::mint(at.hal) };
+        let mut raised = at.raise_to_dispatch();
+        // SAFETY: as above.
+        self.is_connected() && unsafe { self.work.queue(&mut raised.at, || ()) }
+    }
+
+    /// Masks the interrupt once more: its ISR does not start until it was unmasked as often. Does not wait for an ISR that
+    /// runs. Any IRQL up to its own ceiling.
+    pub fn mask<L: Level>(&self, at: &mut At<'_, L>) {
+        self.masks.fetch_add(1, AcqRel);
+        self.settle_mask(at);
+    }
+
+    /// Undoes one [`Self::mask`]; what came meanwhile is delivered now.
+    pub fn unmask<L: Level>(&self, at: &mut At<'_, L>) {
+        self.masks.fetch_sub(1, AcqRel);
+        self.settle_mask(at);
+    }
+
+    /// Makes head and source agree with the number of masks, whoever else changes it at the same time.
+    fn settle_mask<L: Level>(&self, at: &mut At<'_, L>) {
+        let mut raised = at.raise_to_dirql(irql::DEVICE_HIGHEST);
+        let at = &mut raised.at;
+        loop {
+            let masked = self.masks.load(Acquire) != 0;
+            self.apply_mask(masked, at);
+            if (self.masks.load(Acquire) != 0) == masked {
+                return;
+            }
+        }
+    }
+
+    fn apply_mask(&self, masked: bool, at: &mut At<'_, Dirql>) {
+        // SAFETY: above DISPATCH, and the reference ends with this function.
+        let Some(connection) = (unsafe { self.connection() }) else { return };
+        if masked {
+            if !connection.source.mask(at) {
+                self.head.set_routine(dispatch::latch);
+            }
+            return;
+        }
+        self.head.set_routine(self.routine_for(self.head.level()));
+        connection.source.unmask(at);
+        if self.head.latched.swap(false, AcqRel) {
+            at.hal.send_vector(connection.cpu, connection.vector);
+        }
+    }
+
+    fn routine_for(&self, irql: u8) -> DispatchRoutine {
+        if self.lock.ceiling() > irql { single_raised::<R> } else { single::<R> }
+    }
+
+    /// What it is connected to.
+    ///
+    /// # Safety
+    /// The caller is at DISPATCH or above until it lets the reference go: then the barrier of `disconnect` waits for it.
+    unsafe fn connection(&self) -> Option<&Connection> {
+        // SAFETY: by the contract.
+        unsafe { self.connection.load(Acquire).as_ref() }
+    }
+
+    /// WdfInterruptGetInfo: `None` while it is not connected. IRQL <= DISPATCH.
+    pub fn info<L: crate::AtMost<Dispatch>>(&self, at: &mut At<'_, L>) -> Option<InterruptInfo> {
+        let raised = at.raise_to_dispatch();
+        // SAFETY: at DISPATCH until `raised` drops, which is after the last use.
+        let connection = unsafe { self.connection() }?;
+        let mut counts = vec![0; raised.at.cpu_count() as usize];
+        counts[connection.cpu as usize] = self.count();
+        Some(InterruptInfo {
+            name: self.routine.describe(),
+            vector: connection.vector,
+            irql: connection.irql(),
+            synchronize_irql: self.lock.ceiling(),
+            mode: connection.mode,
+            cpu: connection.cpu,
+            counts,
+            unclaimed: self.unclaimed.load(Relaxed),
+            masked: self.masks.load(Relaxed) != 0,
+        })
+    }
+
+    /// The ISR's run under the lock. At the synchronize IRQL.
+    ///
+    /// # Safety
+    /// Called by a dispatch routine at the ceiling, which does not hold the lock.
+    #[inline(always)]
+    unsafe fn serve(&self, word: HalWord) {
+        // SAFETY: the stub passes what it was given.
+        let hal = unsafe { from_word(word) };
+        // SAFETY: by the contract.
+        let claim = unsafe {
+            self.lock.body().with_word(hal, |state| {
+                self.count.store(self.count.load(Relaxed) + 1, Relaxed);
+                // SAFETY: here code at DIRQL begins on this CPU; `R::Level` is not `Passive`, or it were not connected.
+                let mut at = At::<R::Level>::mint(hal);
+                self.routine.service(self, state, &mut at)
+            })
+        };
+        if claim == Claim::NotMine {
+            self.unclaimed.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+/// A lone owner whose lock needs no more than the vector's class.
+///
+/// # Safety
+/// `head` is the head of a connected `Interrupt<R>`, in service at its class.
+unsafe extern "sysv64" fn single<R: ServiceRoutine>(head: *const Head, word: HalWord) {
+    // SAFETY: by the contract; the head is the first field.
+    unsafe { (*head.cast::<Interrupt<R>>()).serve(word) };
+}
+
+/// A lone owner whose lock has a higher ceiling than the vector's class.
+///
+/// # Safety
+/// As [`single`].
+unsafe extern "sysv64" fn single_raised<R: ServiceRoutine>(head: *const Head, word: HalWord) {
+    // SAFETY: by the contract; the head is the first field.
+    let this = unsafe { &*head.cast::<Interrupt<R>>() };
+    // SAFETY: the stub passes what it was given; code at DIRQL begins here.
+    let mut at = unsafe { At::<Dirql>::mint(from_word(word)) };
+    let raised = at.raise_to_dirql(this.lock.ceiling());
+    // SAFETY: at the ceiling now.
+    unsafe { this.serve(word) };
+    drop(raised);
+}
+
+/// # Safety
+/// `this` is an `Interrupt<R>` that is not freed before this returns.
+unsafe fn run_dpc<R: ServiceRoutine>(this: *const (), _: [usize; 2], at: &mut At<'_, Dispatch>) {
+    // SAFETY: by the contract: disconnecting flushes.
+    let this = unsafe { &*this.cast::<Interrupt<R>>() };
+    this.routine.dpc(this, at);
+}
+
+/// # Safety
+/// As [`run_dpc`].
+unsafe fn run_work_item<R: ServiceRoutine>(this: *const (), at: &mut At<'_, Passive>) {
+    // SAFETY: by the contract: disconnecting flushes.
+    let this = unsafe { &*this.cast::<Interrupt<R>>() };
+    this.routine.work_item(this, at);
+    work::finished(at, &this.work);
+}
+
+/// What the registry knows of a connected interrupt.
+trait Connected: Send + Sync {
+    fn info(&self, at: &mut At<'_, Passive>) -> Option<InterruptInfo>;
+    fn address(&self) -> *const ();
+}
+
+impl<R: ServiceRoutine> Connected for Interrupt<R> {
+    fn info(&self, at: &mut At<'_, Passive>) -> Option<InterruptInfo> {
+        Interrupt::info(self, at)
+    }
+    fn address(&self) -> *const () {
+        ptr::from_ref(self).cast()
+    }
+}
+
+/// The connected interrupts of a machine. Whoever connects does so under its lock.
+pub(crate) struct Registry {
+    connected: SpinLock<Vec<Arc<dyn Connected>>>,
+}
+
+impl Registry {
+    pub(crate) fn new() -> Self {
+        Registry { connected: SpinLock::new(Vec::new()) }
+    }
+
+    fn claim<R: ServiceRoutine>(
+        &self,
+        at: &mut At<'_, Passive>,
+        interrupt: Arc<Interrupt<R>>,
+        install: impl FnOnce() -> Result<(), ConnectError>,
+    ) -> Result<(), ConnectError> {
+        self.connected.with(at, |connected, _| {
+            connected.reserve(1);
+            install()?;
+            connected.push(interrupt);
+            Ok(())
+        })
+    }
+
+    fn release(&self, at: &mut At<'_, Passive>, address: *const ()) {
+        let released = self.connected.with(at, |connected, _| {
+            let place = connected.iter().position(|each| ptr::eq(each.address(), address))?;
+            Some(connected.swap_remove(place))
+        });
+        // Dropped here, at PASSIVE, if the driver's handle is gone already.
+        drop(released);
+    }
+}
+
+/// All connected interrupts, ordered by CPU and vector. PASSIVE.
+pub fn connected_interrupts(at: &mut At<'_, Passive>) -> Vec<InterruptInfo> {
+    let registry = &hal::system(at.hal).connected;
+    let connected = registry.connected.with(at, |connected, _| connected.to_vec());
+    let mut infos: Vec<_> = connected.iter().filter_map(|each| each.info(at)).collect();
+    infos.sort_by_key(|info| (info.cpu, info.vector));
+    infos
+}

@@ -1,0 +1,203 @@
+//! What the DPC queues hold: a routine, where it finds its object, and whether it is queued.
+//!
+//! **Invariant:** a DPC is linked in at most one queue: whoever turns its state from idle to queued links it, and the
+//! drain reads `next` before it turns it back. The state is cleared, with a full barrier, *before* the routine starts:
+//! queueing it then makes it run again, perhaps on another CPU at the same time.
+//!
+//! **Invariant:** a linked DPC is alive: a [`crate::Dpc`]'s link holds a reference, an interrupt's is flushed before it
+//! goes, a wait lock's is waited for.
+
+use crate::{
+    at::At,
+    hal::{self, HalRef},
+    level::Dispatch,
+    percpu::{PerCpu, pending},
+};
+use core::{
+    ptr,
+    sync::atomic::{
+        AtomicPtr, AtomicU32, AtomicUsize,
+        Ordering::{AcqRel, Acquire, Relaxed},
+    },
+};
+
+/// In the state: linked in some queue.
+const QUEUED: u32 = 1;
+/// In the state, beside [`QUEUED`]: removed, the drain will pass it over.
+const REMOVED: u32 = 2;
+/// In the state, beside both: somebody who queues it again writes its arguments.
+const REVIVING: u32 = 4;
+
+/// What all DPCs of one kind share.
+pub(crate) struct DpcKind {
+    /// Called with the context and the arguments.
+    pub(crate) routine: unsafe fn(*const (), [usize; 2], &mut At<'_, Dispatch>),
+    /// Called instead when the DPC was removed while it was linked: what the link held is to be given back.
+    pub(crate) unlinked: unsafe fn(*const (), &mut At<'_, Dispatch>),
+    pub(crate) name: fn() -> &'static str,
+}
+
+/// For kinds whose links hold nothing.
+///
+/// # Safety
+/// None; the type is the one of [`DpcKind::unlinked`].
+pub(crate) unsafe fn holds_nothing(_: *const (), _: &mut At<'_, Dispatch>) {}
+
+pub(crate) struct RawDpc {
+    state: AtomicU32,
+    pub(crate) next: AtomicPtr<RawDpc>,
+    context: AtomicPtr<()>,
+    arguments: [AtomicUsize; 2],
+    kind: &'static DpcKind,
+}
+
+impl RawDpc {
+    pub(crate) const fn new(kind: &'static DpcKind) -> Self {
+        RawDpc {
+            state: AtomicU32::new(0),
+            next: AtomicPtr::new(ptr::null_mut()),
+            context: AtomicPtr::new(ptr::null_mut()),
+            arguments: [const { AtomicUsize::new(0) }; 2],
+            kind,
+        }
+    }
+
+    pub(crate) fn set_context(&self, context: *const ()) {
+        self.context.store(context.cast_mut(), Relaxed);
+    }
+
+    /// Idle to queued: the caller links it. `false`: it is linked already.
+    #[inline(always)]
+    fn claim(&self) -> bool {
+        // One bit, tested alone: a single `lock bts`.
+        self.state.fetch_or(QUEUED, AcqRel) & QUEUED == 0
+    }
+
+    /// KeInsertQueueDpc on this CPU. `false`: it was queued already.
+    ///
+    /// For DPCs that are never removed and take no arguments.
+    ///
+    /// # Safety
+    /// `self` stays alive until its routine has started, its context is what the routine expects, and the caller is at
+    /// DISPATCH or above with interrupts on.
+    #[inline(always)]
+    pub(crate) unsafe fn insert_here(&self, hal: HalRef<'_>) -> bool {
+        if !self.claim() {
+            return false;
+        }
+        hal.disable_interrupts();
+        // SAFETY: claimed, alive, and this CPU's queue with interrupts off.
+        unsafe { hal::percpu(hal).dpcs.link_last(self) };
+        hal.set_pending(pending::DPC);
+        hal.enable_interrupts();
+        true
+    }
+
+    /// KeInsertQueueDpc on `target`; how soon it starts is up to `importance`. `linked` runs when it was not linked,
+    /// before it can start. `false`: it was queued already, and nothing changes.
+    ///
+    /// # Safety
+    /// As [`Self::insert_here`]; `target` is a CPU of this machine.
+    pub(crate) unsafe fn insert_on(
+        &self,
+        hal: HalRef<'_>,
+        target: &PerCpu,
+        importance: Importance,
+        arguments: [usize; 2],
+        linked: impl FnOnce(),
+    ) -> bool {
+        loop {
+            if self.claim() {
+                self.set_arguments(arguments);
+                linked();
+                // SAFETY: claimed just now, alive by the contract.
+                unsafe { self.link_on(hal, target, importance) };
+                return true;
+            }
+            // Removed but still linked: it is queued again in its old place, unless the drain passes it over first.
+            match self.state.compare_exchange(QUEUED | REMOVED, QUEUED | REMOVED | REVIVING, AcqRel, Relaxed) {
+                Ok(_) => self.set_arguments(arguments),
+                Err(0) => continue,
+                Err(_) => return false,
+            }
+            if self.state.compare_exchange(QUEUED | REMOVED | REVIVING, QUEUED, AcqRel, Relaxed).is_ok() {
+                return true;
+            }
+        }
+    }
+
+    fn set_arguments(&self, arguments: [usize; 2]) {
+        for (slot, argument) in self.arguments.iter().zip(arguments) {
+            slot.store(argument, Relaxed);
+        }
+    }
+
+    /// # Safety
+    /// Claimed by this caller, alive until its routine has started, DISPATCH or above with interrupts on.
+    unsafe fn link_on(&self, hal: HalRef<'_>, target: &PerCpu, importance: Importance) {
+        let prompt = importance != Importance::Low || target.dpcs.one_more_low();
+        if hal.cpu() == target.number() {
+            hal.disable_interrupts();
+            // SAFETY: claimed, alive, and this CPU's queue with interrupts off.
+            unsafe {
+                match importance {
+                    Importance::High => target.dpcs.link_first(self),
+                    _ => target.dpcs.link_last(self),
+                }
+            }
+            if prompt {
+                hal.set_pending(pending::DPC);
+            }
+            hal.enable_interrupts();
+            return;
+        }
+        // SAFETY: claimed and alive.
+        unsafe { target.inbox.push(self, importance) };
+        if prompt || target.sched.is_idle() {
+            hal.send_dispatch_ipi(target.number());
+        }
+    }
+
+    /// KeRemoveQueueDpc: `true`, it was queued and will not run. Any IRQL.
+    pub(crate) fn remove(&self) -> bool {
+        self.state.compare_exchange(QUEUED, QUEUED | REMOVED, AcqRel, Relaxed).is_ok()
+    }
+
+    /// Whether it is queued and not removed.
+    pub(crate) fn is_queued(&self) -> bool {
+        self.state.load(Acquire) == QUEUED
+    }
+
+    /// Turns it idle for its run.
+    ///
+    /// # Safety
+    /// The caller has taken it out of the queue, has read `next`, and does not touch it afterwards.
+    #[inline(always)]
+    pub(crate) unsafe fn begin(&self) -> Begun {
+        let arguments = [self.arguments[0].load(Relaxed), self.arguments[1].load(Relaxed)];
+        let (kind, context) = (self.kind, self.context.load(Relaxed));
+        Begun { kind, context, arguments, removed: self.state.swap(0, AcqRel) != QUEUED }
+    }
+}
+
+/// What the drain needs of a DPC once it is idle again.
+pub(crate) struct Begun {
+    pub(crate) kind: &'static DpcKind,
+    pub(crate) context: *const (),
+    pub(crate) arguments: [usize; 2],
+    pub(crate) removed: bool,
+}
+
+/// How soon a DPC starts, and where in the queue it goes (KeSetImportanceDpc).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Importance {
+    /// Waits until its CPU drains the queue for another reason, is idle, or some such DPCs have come together.
+    Low,
+    /// Starts as soon as its CPU is below DISPATCH.
+    #[default]
+    Medium,
+    /// As `Medium`, which Dirql never holds back on another CPU either; kept for NT's name.
+    MediumHigh,
+    /// As `Medium`, and goes before everything that is queued.
+    High,
+}

@@ -1,0 +1,54 @@
+//! All state of the core, in one place.
+
+use crate::{
+    barrier::Barrier,
+    interrupt::Registry,
+    percpu::PerCpu,
+    sched::Dispatcher,
+    spin_lock::SpinLock,
+    thread::{Thread, ThreadOptions},
+    work::WorkPool,
+};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use core::ptr;
+
+/// The state of one machine: the CPUs' blocks, the scheduler, the work pool, the connected interrupts. Made by
+/// [`crate::entry::boot`], reached through the token, never freed while the machine exists.
+pub struct System {
+    cpus: Box<[PerCpu]>,
+    idle_threads: Box<[Thread]>,
+    pub(crate) dispatcher: Dispatcher,
+    pub(crate) threads: SpinLock<Vec<Arc<Thread>>>,
+    pub(crate) work: WorkPool,
+    pub(crate) barrier: Barrier,
+    pub(crate) connected: Registry,
+}
+
+impl System {
+    pub(crate) fn new(cpus: u32) -> Box<Self> {
+        let idle = |_| Thread::new(&ThreadOptions::named("idle"), ptr::null(), None);
+        let system = Box::new(System {
+            cpus: (0..cpus).map(PerCpu::new).collect(),
+            idle_threads: (0..cpus).map(idle).collect(),
+            dispatcher: Dispatcher::new(),
+            threads: SpinLock::new(Vec::new()),
+            work: WorkPool::new(),
+            barrier: Barrier::new(cpus),
+            connected: Registry::new(),
+        });
+        for cpu in &system.cpus {
+            cpu.place();
+        }
+        system.barrier.place();
+        system
+    }
+
+    /// The CPUs' blocks, by number.
+    pub fn cpus(&self) -> &[PerCpu] {
+        &self.cpus
+    }
+
+    pub(crate) fn idle_thread(&self, cpu: u32) -> &Thread {
+        &self.idle_threads[cpu as usize]
+    }
+}
