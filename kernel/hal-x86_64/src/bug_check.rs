@@ -10,7 +10,7 @@ use crate::{
     exception::Frame,
     icr::Command,
     interrupt_entry::{self, Caller, Saved},
-    local_apic, memory, smp, time,
+    local_apic, memory, time,
 };
 use core::{
     arch::asm,
@@ -22,7 +22,12 @@ use core::{
         Ordering::{AcqRel, Acquire, Release},
     },
 };
-use ke::{bugcheck::BugCheckKind, hal::Kernel, irql};
+use ke::{
+    bugcheck::BugCheckKind,
+    entry::{self, Running},
+    hal::Kernel,
+    irql,
+};
 use x86_64::instructions::interrupts;
 
 /// Where a bug check comes from.
@@ -111,9 +116,9 @@ fn stop_others() {
     }
 }
 
-fn running() -> Option<ke::entry::Running<'static>> {
-    // SAFETY: the system is there, and from then on this CPU has its block.
-    (!smp::system().is_null()).then(|| ke::entry::running(unsafe { Kernel::new() }))
+fn running() -> Option<Running> {
+    // SAFETY: with its own block in place a CPU runs the core, and the system is there.
+    cpu::has_block().then(|| entry::running(unsafe { Kernel::new() }))
 }
 
 fn report(kind: BugCheckKind, what: fmt::Arguments<'_>, origin: Origin<'_>, serving: Option<&str>) {
@@ -134,12 +139,17 @@ fn report(kind: BugCheckKind, what: fmt::Arguments<'_>, origin: Origin<'_>, serv
         print_registers(frame);
     }
     print(format_args!("  backtrace:\n"));
-    let mut n = 0;
+    let (mut n, mut last, mut repeated) = (0, 0, 0);
     walk(origin, |step| {
         match step {
+            // A stack overflow is thousands of frames of the same function.
+            Step::Code(address) if address == last => repeated += 1,
             Step::Code(address) => {
+                if repeated > 0 {
+                    print(format_args!("     ({repeated} more times)\n"));
+                }
                 print(format_args!("  #{n} {address:#x}\n"));
-                n += 1;
+                (n, last, repeated) = (n + 1, address, 0);
             }
             Step::Interrupt(saved, Caller::Serving) => {
                 print(format_args!("  -- interrupt, served by \"{}\" --\n", head_name(saved)));
@@ -219,5 +229,5 @@ fn serving(origin: Origin<'_>) -> Option<&'static str> {
 
 fn head_name(saved: &Saved) -> &'static str {
     // SAFETY: a stub took the head from a vector's slot, and its interrupt is in service.
-    unsafe { ke::entry::head_name(saved.head) }
+    unsafe { entry::head_name(saved.head) }
 }

@@ -132,6 +132,11 @@ pub unsafe fn set_block(block: &PerCpu) {
     GsBase::write(VirtAddr::from_ptr(block));
 }
 
+/// Whether this CPU has a block of its own, and so runs the core.
+pub fn has_block() -> bool {
+    block() != (&raw const EARLY).addr() as u64
+}
+
 macro_rules! gs_read {
     ($name:ident, $type:ty, $reg:tt, $offset:expr, $doc:literal) => {
         #[doc = $doc]

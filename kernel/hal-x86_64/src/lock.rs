@@ -2,8 +2,8 @@
 //!
 //! It needs no token, because the allocator and the console have none, and no level, because it is short.
 //!
-//! **Invariant:** whoever holds one takes only locks that come later in this order: heap, stacks, page tables and
-//! MMIO, frames, console.
+//! **Invariant:** whoever holds one takes only locks that come later in this order: MMIO window, stacks, heap, page
+//! tables, frames, console.
 
 use core::{
     cell::UnsafeCell,

@@ -2,7 +2,6 @@
 
 use crate::{
     acpi::Platform,
-    bug_check,
     boot::BootInfo,
     cmdline, console, cpu,
     cpu::Cpu,
@@ -12,7 +11,7 @@ use crate::{
 };
 use alloc::boxed::Box;
 use core::arch::asm;
-use ke::{At, Passive, bugcheck::BugCheckKind, hal::Kernel};
+use ke::{At, Passive, hal::Kernel};
 use spin::Once;
 
 static BOOT: Once<BootInfo> = Once::new();
@@ -50,7 +49,7 @@ pub unsafe fn start(start_info: u64, physical_base: u64, main: Main) -> ! {
     // SAFETY: the loader says that the root pointer is there.
     let platform = match unsafe { Platform::read(boot.rsdp) } {
         Ok(platform) => PLATFORM.call_once(|| platform),
-        Err(error) => bug_check::here(BugCheckKind::Fault, format_args!("{error}")),
+        Err(error) => panic!("{error}"),
     };
     init_apics(boot, platform);
     time::calibrate(platform);
@@ -75,7 +74,7 @@ fn init_apics(boot: &BootInfo, platform: &Platform) {
         }
     };
     if local_apic::choose(asked, platform.local_apic).is_err() {
-        bug_check::here(BugCheckKind::Fault, format_args!("apic=x2apic was asked for, but this CPU has no x2APIC"));
+        panic!("apic=x2apic was asked for, but this CPU has no x2APIC");
     }
     local_apic::init(platform);
     io_apic::init(&platform.io_apics);
