@@ -12,7 +12,7 @@
 
 use crate::{
     drain,
-    hal::{HalRef, Point},
+    hal::{HalRef, MsiMessage, Point},
     level::*,
 };
 use core::{marker::PhantomData, panic::Location};
@@ -79,6 +79,12 @@ impl<'c, L: Level> At<'c, L> {
         self.hal.now()
     }
 
+    /// The address and data with which a device raises `vector` on `cpu`: what its MSI capability or MSI-X table is
+    /// programmed with before the interrupt is connected.
+    pub fn msi_message(&self, cpu: u32, vector: u8) -> MsiMessage {
+        self.hal.msi_message(cpu, vector)
+    }
+
     /// Writes a line to the console. Any IRQL.
     pub fn print(&self, text: core::fmt::Arguments<'_>) {
         self.hal.print(text);
@@ -87,6 +93,12 @@ impl<'c, L: Level> At<'c, L> {
     #[inline(always)]
     pub(crate) fn point(&self, what: Point, object: usize, location: &'static Location<'static>) {
         self.hal.point(what, object, location);
+    }
+
+    /// Tells the simulator that a callback of the object at `object` begins or ends.
+    #[inline(always)]
+    pub(crate) fn note(&self, what: Point, object: usize) {
+        self.hal.point(what, object, Location::caller());
     }
 
     /// KeRaiseIrql to DISPATCH, undone when the guard drops.

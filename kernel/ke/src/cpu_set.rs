@@ -1,6 +1,7 @@
 //! Sets of CPUs, of any size (KAFFINITY without its 64).
 
 use alloc::vec::Vec;
+use core::fmt;
 
 /// A set of CPU numbers.
 ///
@@ -57,5 +58,36 @@ impl CpuSet {
     /// The members, ascending.
     pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
         (0..self.words.len() as u32 * 64).filter(|&cpu| self.contains(cpu))
+    }
+}
+
+impl fmt::Display for CpuSet {
+    /// As ranges: `0-3,8`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut cpus = self.iter().peekable();
+        let mut comma = "";
+        while let Some(first) = cpus.next() {
+            let mut last = first;
+            while cpus.next_if_eq(&(last + 1)).is_some() {
+                last += 1;
+            }
+            write!(f, "{comma}{first}")?;
+            if last > first {
+                write!(f, "-{last}")?;
+            }
+            comma = ",";
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_prints_as_ranges() {
+        assert_eq!(CpuSet::of([0, 1, 2, 3, 8, 200, 201]).to_string(), "0-3,8,200-201");
+        assert_eq!(CpuSet::new().to_string(), "");
     }
 }

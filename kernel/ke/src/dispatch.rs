@@ -19,8 +19,8 @@ use core::{
     },
 };
 
-/// What an entry stub calls, at the head's level, interrupts on.
-pub type DispatchRoutine = unsafe extern "sysv64" fn(*const Head, HalWord);
+/// What an entry stub calls, at the head's level, interrupts on. (It unwinds on the simulated machine alone.)
+pub type DispatchRoutine = unsafe extern "sysv64-unwind" fn(*const Head, HalWord);
 
 /// The first words of whatever a vector dispatches to. Offsets are in [`crate::percpu::offset`].
 #[repr(C)]
@@ -66,7 +66,7 @@ impl Head {
 ///
 /// # Safety
 /// As every [`DispatchRoutine`].
-pub(crate) unsafe extern "sysv64" fn unexpected(_: *const Head, word: HalWord) {
+pub(crate) unsafe extern "sysv64-unwind" fn unexpected(_: *const Head, word: HalWord) {
     // SAFETY: the stub passes what it was given.
     let hal = unsafe { from_word(word) };
     hal::percpu(hal).unexpected_count.fetch_add(1, Relaxed);
@@ -76,7 +76,7 @@ pub(crate) unsafe extern "sysv64" fn unexpected(_: *const Head, word: HalWord) {
 ///
 /// # Safety
 /// As every [`DispatchRoutine`].
-pub(crate) unsafe extern "sysv64" fn dispatch_ipi(_: *const Head, word: HalWord) {
+pub(crate) unsafe extern "sysv64-unwind" fn dispatch_ipi(_: *const Head, word: HalWord) {
     // SAFETY: the stub passes what it was given.
     let hal = unsafe { from_word(word) };
     let mut found = pending::DPC;
@@ -93,7 +93,7 @@ pub(crate) unsafe extern "sysv64" fn dispatch_ipi(_: *const Head, word: HalWord)
 ///
 /// # Safety
 /// As every [`DispatchRoutine`].
-pub(crate) unsafe extern "sysv64" fn clock(_: *const Head, word: HalWord) {
+pub(crate) unsafe extern "sysv64-unwind" fn clock(_: *const Head, word: HalWord) {
     // SAFETY: the stub passes what it was given.
     let hal = unsafe { from_word(word) };
     hal::percpu(hal).timers.on_clock(hal);
@@ -103,7 +103,7 @@ pub(crate) unsafe extern "sysv64" fn clock(_: *const Head, word: HalWord) {
 ///
 /// # Safety
 /// As every [`DispatchRoutine`].
-pub(crate) unsafe extern "sysv64" fn latch(head: *const Head, _: HalWord) {
+pub(crate) unsafe extern "sysv64-unwind" fn latch(head: *const Head, _: HalWord) {
     // SAFETY: a head in a slot is alive.
     unsafe { (*head).latched.store(true, Release) };
 }

@@ -126,7 +126,9 @@ impl<R: DpcRoutine> Dpc<R> {
 unsafe fn run<R: DpcRoutine>(context: *const (), arguments: [usize; 2], at: &mut At<'_, Dispatch>) {
     // SAFETY: by the contract.
     let object = unsafe { Arc::from_raw(context.cast::<Object<R>>()) };
+    at.note(Point::DpcStart, context.addr());
     object.routine.run(arguments, at);
+    at.note(Point::DpcEnd, context.addr());
     give_back(object, at);
 }
 

@@ -157,8 +157,20 @@ pub enum Point {
     Lower,
     Connect,
     Disconnect,
+    Mask,
+    Unmask,
     Spawn,
     Rundown,
+    /// Not before something, but a note of what happens: a callback begins or ends. The simulator checks its level.
+    IsrStart,
+    IsrMine,
+    IsrNotMine,
+    DpcStart,
+    DpcEnd,
+    WorkItemStart,
+    WorkItemEnd,
+    TimerStart,
+    TimerEnd,
 }
 
 /// Where a suspended thread continues: two words that belong to the HAL.
@@ -242,6 +254,7 @@ mod reference {
     macro_rules! define_kernel {
         (() $($(#[$meta:meta])* fn $name:ident($($arg:ident: $type:ty),*) -> $ret:ty;)*) => {
             mod symbols {
+                // SAFETY: `export_hal!` defines each symbol with the same signature, from the same table.
                 unsafe extern "Rust" {
                     $(#[link_name = concat!("dirql_hal_", stringify!($name))]
                     pub safe fn $name($($arg: $type),*) -> $ret;)*

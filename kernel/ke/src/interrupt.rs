@@ -12,17 +12,19 @@ use crate::{
     at::At,
     barrier,
     dispatch::{self, DispatchRoutine, Head},
-    hal::{self, HalWord, MsiMessage, Point, from_word},
+    hal::{self, HalRef, HalWord, Point, from_word},
     interrupt_lock::InterruptLock,
     level::{Dirql, Dispatch, IsrLevel, Level, Passive, irql},
+    masked::{Maskable, Masked},
     percpu,
     raw_dpc::{DpcKind, RawDpc, holds_nothing},
     spin_lock::SpinLock,
     work::{self, RawWork, WorkKind},
 };
-use alloc::{boxed::Box, string::String, sync::Arc, vec, vec::Vec};
+use alloc::{string::String, sync::Arc, vec, vec::Vec};
 use core::{
-    fmt,
+    cell::UnsafeCell,
+    fmt, mem,
     panic::Location,
     ptr,
     sync::atomic::{
@@ -48,14 +50,23 @@ pub trait ServiceRoutine: Send + Sync + Sized + 'static {
     /// Where the ISR runs.
     type Level: IsrLevel;
 
+    /// What every callback needs and exists exactly while the interrupt is connected: the device.
+    type Context: Send + Sync + 'static;
+
     /// EvtInterruptIsr: at the synchronize IRQL, the lock held.
-    fn service(&self, this: &Interrupt<Self>, state: &mut Self::State, at: &mut At<'_, Self::Level>) -> Claim;
+    fn service(
+        &self,
+        context: &Self::Context,
+        state: &mut Self::State,
+        this: &Interrupt<Self>,
+        at: &mut At<'_, Self::Level>,
+    ) -> Claim;
 
     /// EvtInterruptDpc, at DISPATCH.
-    fn dpc(&self, this: &Interrupt<Self>, at: &mut At<'_, Dispatch>);
+    fn dpc(&self, context: &Self::Context, this: &Interrupt<Self>, at: &mut At<'_, Dispatch>);
 
     /// EvtInterruptWorkItem, at PASSIVE in a worker.
-    fn work_item(&self, this: &Interrupt<Self>, at: &mut At<'_, Passive>);
+    fn work_item(&self, context: &Self::Context, this: &Interrupt<Self>, at: &mut At<'_, Passive>);
 
     /// The name in tables: which device, which message.
     fn describe(&self) -> String;
@@ -66,14 +77,11 @@ pub trait ServiceRoutine: Send + Sync + Sized + 'static {
     }
 }
 
-/// Where an interrupt comes from, as far as it can be switched: an MSI capability, an MSI-X table entry, a line's entry
-/// in the I/O APIC.
+/// Where an interrupt comes from, as far as it can be masked: an MSI capability, an MSI-X table entry, a line's entry in
+/// the I/O APIC. It has been programmed with [`At::msi_message`] before the interrupt is connected.
 pub trait Source: Send + Sync {
-    /// Lets the source raise `message`, unmasked. PASSIVE.
-    fn enable(&self, message: MsiMessage, at: &mut At<'_, Passive>);
-    /// Silences the source for good, read back so that nothing is on its way from it afterwards. PASSIVE.
-    fn disable(&self, at: &mut At<'_, Passive>);
-    /// Masks the source. `false`: it cannot be masked, so the core latches what comes.
+    /// Masks the source, read back so that nothing is on its way from it afterwards. `false`: it cannot be masked, so
+    /// the core latches what comes.
     fn mask(&self, at: &mut At<'_, Dirql>) -> bool;
     /// Unmasks it.
     fn unmask(&self, at: &mut At<'_, Dirql>);
@@ -97,7 +105,7 @@ pub struct Connection {
     /// How the source signals.
     pub mode: Mode,
     /// The source.
-    pub source: Box<dyn Source>,
+    pub source: Arc<dyn Source>,
 }
 
 impl Connection {
@@ -190,12 +198,22 @@ pub struct Interrupt<R: ServiceRoutine> {
     count: AtomicU64,
     unclaimed: AtomicU64,
     lock: InterruptLock<R::State, R::Level>,
+    /// Some while it is connected: set before the vector can dispatch, taken when no callback is left.
+    context: UnsafeCell<Option<R::Context>>,
+    /// Some once it has been connected; used only while it is.
+    machine: UnsafeCell<Option<HalRef<'static>>>,
     routine: R,
     masks: AtomicU32,
     work: RawWork,
     /// Null while it is not connected. Read at DISPATCH or above; freed after a barrier.
     connection: AtomicPtr<Connection>,
 }
+
+// SAFETY: the context changes only while nobody can reach it: under the registry's lock before `connected` is set, and
+// after the barriers of `disconnect`. Everything else is shared by its own rules.
+unsafe impl<R: ServiceRoutine> Sync for Interrupt<R> {}
+// SAFETY: the reference to the machine is used where the machine's own code runs alone; everything else is `Send`.
+unsafe impl<R: ServiceRoutine> Send for Interrupt<R> {}
 
 impl<R: ServiceRoutine> Interrupt<R> {
     const DPC: DpcKind = DpcKind { routine: run_dpc::<R>, unlinked: holds_nothing, name: R::type_name };
@@ -210,6 +228,8 @@ impl<R: ServiceRoutine> Interrupt<R> {
             count: AtomicU64::new(0),
             unclaimed: AtomicU64::new(0),
             lock,
+            context: UnsafeCell::new(None),
+            machine: UnsafeCell::new(None),
             routine,
             masks: AtomicU32::new(0),
             work: RawWork::new(const { &Self::WORK }),
@@ -236,15 +256,25 @@ impl<R: ServiceRoutine> Interrupt<R> {
         self.connected.load(Acquire)
     }
 
+    fn address(&self) -> usize {
+        ptr::from_ref(self).addr()
+    }
+
     /// How often its ISR ran.
     pub fn count(&self) -> u64 {
         self.count.load(Relaxed)
     }
 
-    /// IoConnectInterruptEx, fully specified: from here on its ISR may run. PASSIVE. The lock's ceiling has settled.
+    /// IoConnectInterruptEx, fully specified: from here on its ISR may run, with `context`. PASSIVE. The lock's ceiling
+    /// has settled.
     #[track_caller]
-    pub fn connect(self: &Arc<Self>, at: &mut At<'_, Passive>, connection: Connection) -> Result<(), ConnectError> {
-        at.point(Point::Connect, Arc::as_ptr(self).addr(), Location::caller());
+    pub fn connect(
+        self: &Arc<Self>,
+        at: &mut At<'_, Passive>,
+        connection: Connection,
+        context: R::Context,
+    ) -> Result<(), ConnectError> {
+        at.point(Point::Connect, self.address(), Location::caller());
         let (cpu, vector, irql) = (connection.cpu, connection.vector, connection.irql());
         let cpus = at.cpu_count();
         let target = percpu::of(at.hal, cpu).ok_or(ConnectError::NoSuchCpu { cpu, cpus })?;
@@ -259,7 +289,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
             return Err(ConnectError::SynchronizeTooLow { irql, ceiling });
         }
         let connection = Arc::new(connection);
-        let kept = connection.clone();
+        let (kept, hal) = (connection.clone(), at.hal);
         let registry = &hal::system(at.hal).connected;
         registry.claim(at, self.clone(), || {
             if self.is_connected() {
@@ -270,38 +300,67 @@ impl<R: ServiceRoutine> Interrupt<R> {
             }
             self.head.level.store(u32::from(irql), Relaxed);
             self.head.set_routine(self.routine_for(irql));
+            // SAFETY: not connected, and under the registry's lock, so nobody else reaches it.
+            unsafe { *self.context.get() = Some(context) };
+            // SAFETY: as above. The machine is there while the interrupt is connected: when a machine ends, its registry
+            // disconnects what is left.
+            unsafe { *self.machine.get() = Some(mem::transmute::<HalRef<'_>, HalRef<'static>>(hal)) };
             self.connection.store(Arc::into_raw(kept).cast_mut(), Release);
             self.connected.store(true, Release);
             target.vector(vector).store(Arc::as_ptr(self).cast::<Head>().cast_mut(), Release);
             Ok(())
         })?;
-        connection.source.enable(at.hal.msi_message(cpu, vector), at);
-        if self.masks.load(Relaxed) != 0 {
-            self.settle_mask(at);
-        }
+        self.settle_mask(at);
         Ok(())
     }
 
     /// IoDisconnectInterruptEx with the flushes: when it returns, no ISR, DPC or work item of this interrupt runs or will
-    /// run, whatever the device does. PASSIVE; not from its own callbacks. Nothing happens when it is not connected.
+    /// run, whatever the device does. Gives the context back; `None` when it was not connected. PASSIVE; not from its own
+    /// callbacks.
     #[track_caller]
-    pub fn disconnect(&self, at: &mut At<'_, Passive>) {
-        at.point(Point::Disconnect, ptr::from_ref(self).addr(), Location::caller());
+    pub fn disconnect(&self, at: &mut At<'_, Passive>) -> Option<R::Context> {
+        at.point(Point::Disconnect, self.address(), Location::caller());
         if !self.connected.swap(false, AcqRel) {
-            return;
+            return None;
         }
         let connection = self.connection.swap(ptr::null_mut(), AcqRel);
         // SAFETY: `connect` left this reference; whoever else reads it is at DISPATCH or above, and `connection` is
         // dropped after the barriers below.
         let connection = unsafe { Arc::from_raw(connection) };
-        connection.source.disable(at);
+        // What cannot be masked finds an empty slot from here on; the barrier outlasts what came before.
+        let _can_mask = connection.source.mask(&mut at.raise_to_dirql(irql::DEVICE_HIGHEST).at);
         let cpu = percpu::of(at.hal, connection.cpu).expect("connecting checked that the machine has this CPU");
+        cpu.vector(connection.vector).store(ptr::from_ref(&cpu.unexpected).cast_mut(), Release);
         barrier::on_cpu(at, cpu);
-        let unexpected = ptr::from_ref(&cpu.unexpected).cast_mut();
-        cpu.vector(connection.vector).store(unexpected, Release);
         barrier::twice(at);
         self.work.flush(at);
+        // SAFETY: no callback is left, and nobody enters: it is not connected.
+        let context = unsafe { (*self.context.get()).take() };
         hal::system(at.hal).connected.release(at, ptr::from_ref(self).cast());
+        context
+    }
+
+    /// Runs `f` in the critical section, with the context: for the enable and disable callbacks, which are never part of
+    /// automatic serialization either. `None` when it is not connected. PASSIVE.
+    #[track_caller]
+    pub fn synchronize_connected<T>(
+        &self,
+        at: &mut At<'_, Passive>,
+        f: impl FnOnce(&R::Context, &mut R::State, &mut At<'_, R::Level>) -> T,
+    ) -> Option<T> {
+        let mut guard = self.lock.acquire(at);
+        let (state, mut at) = guard.parts();
+        // SAFETY: above DISPATCH, so if it is connected now, `disconnect` waits with its barrier for this section.
+        let context = self.is_connected().then(|| unsafe { self.context() });
+        context.map(|context| f(context, state, &mut at))
+    }
+
+    /// # Safety
+    /// It is connected, and `disconnect` waits for the caller: a callback, or a section at DISPATCH or above.
+    #[inline(always)]
+    unsafe fn context(&self) -> &R::Context {
+        // SAFETY: by the contract it is set, and nobody changes it.
+        unsafe { (*self.context.get()).as_ref().unwrap_unchecked() }
     }
 
     /// WdfInterruptQueueDpcForIsr. `false`: queued already and not started, or not connected. Any IRQL.
@@ -337,17 +396,13 @@ impl<R: ServiceRoutine> Interrupt<R> {
         self.is_connected() && unsafe { self.work.queue(&mut raised.at, || ()) }
     }
 
-    /// Masks the interrupt once more: its ISR does not start until it was unmasked as often. Does not wait for an ISR that
-    /// runs. Any IRQL up to its own ceiling.
-    pub fn mask<L: Level>(&self, at: &mut At<'_, L>) {
+    /// Masks the interrupt while the result lives: its ISR does not start; one that runs is not waited for. Any IRQL.
+    #[track_caller]
+    pub fn mask<L: Level>(self: &Arc<Self>, at: &mut At<'_, L>) -> Masked {
+        at.point(Point::Mask, self.address(), Location::caller());
         self.masks.fetch_add(1, AcqRel);
         self.settle_mask(at);
-    }
-
-    /// Undoes one [`Self::mask`]; what came meanwhile is delivered now.
-    pub fn unmask<L: Level>(&self, at: &mut At<'_, L>) {
-        self.masks.fetch_sub(1, AcqRel);
-        self.settle_mask(at);
+        Masked::new(self.clone())
     }
 
     /// Makes head and source agree with the number of masks, whoever else changes it at the same time.
@@ -426,7 +481,10 @@ impl<R: ServiceRoutine> Interrupt<R> {
                 self.count.store(self.count.load(Relaxed) + 1, Relaxed);
                 // SAFETY: here code at DIRQL begins on this CPU; `R::Level` is not `Passive`, or it were not connected.
                 let mut at = At::<R::Level>::mint(hal);
-                self.routine.service(self, state, &mut at)
+                at.note(Point::IsrStart, self.address());
+                let claim = self.routine.service(self.context(), state, self, &mut at);
+                at.note(if claim == Claim::Mine { Point::IsrMine } else { Point::IsrNotMine }, self.address());
+                claim
             })
         };
         if claim == Claim::NotMine {
@@ -435,11 +493,29 @@ impl<R: ServiceRoutine> Interrupt<R> {
     }
 }
 
+impl<R: ServiceRoutine> Maskable for Interrupt<R> {
+    fn undo_mask(&self) {
+        self.masks.fetch_sub(1, AcqRel);
+        if !self.is_connected() {
+            return;
+        }
+        // SAFETY: set before it was first connected, and it is connected.
+        let Some(hal) = (unsafe { *self.machine.get() }) else { return };
+        if hal.level().max(hal.task_priority()) == irql::PASSIVE {
+            // SAFETY: the run-time level says so.
+            self.settle_mask(&mut unsafe { At::<Passive>::mint(hal) });
+        } else {
+            // SAFETY: raising from here restores CR8 as it is, which is all that a `Dirql` token stands for.
+            self.settle_mask(&mut unsafe { At::<Dirql>::mint(hal) });
+        }
+    }
+}
+
 /// A lone owner whose lock needs no more than the vector's class.
 ///
 /// # Safety
 /// `head` is the head of a connected `Interrupt<R>`, in service at its class.
-unsafe extern "sysv64" fn single<R: ServiceRoutine>(head: *const Head, word: HalWord) {
+unsafe extern "sysv64-unwind" fn single<R: ServiceRoutine>(head: *const Head, word: HalWord) {
     // SAFETY: by the contract; the head is the first field.
     unsafe { (*head.cast::<Interrupt<R>>()).serve(word) };
 }
@@ -448,7 +524,7 @@ unsafe extern "sysv64" fn single<R: ServiceRoutine>(head: *const Head, word: Hal
 ///
 /// # Safety
 /// As [`single`].
-unsafe extern "sysv64" fn single_raised<R: ServiceRoutine>(head: *const Head, word: HalWord) {
+unsafe extern "sysv64-unwind" fn single_raised<R: ServiceRoutine>(head: *const Head, word: HalWord) {
     // SAFETY: by the contract; the head is the first field.
     let this = unsafe { &*head.cast::<Interrupt<R>>() };
     // SAFETY: the stub passes what it was given; code at DIRQL begins here.
@@ -464,7 +540,11 @@ unsafe extern "sysv64" fn single_raised<R: ServiceRoutine>(head: *const Head, wo
 unsafe fn run_dpc<R: ServiceRoutine>(this: *const (), _: [usize; 2], at: &mut At<'_, Dispatch>) {
     // SAFETY: by the contract: disconnecting flushes.
     let this = unsafe { &*this.cast::<Interrupt<R>>() };
-    this.routine.dpc(this, at);
+    // SAFETY: disconnecting flushes this DPC before it takes the context.
+    let context = unsafe { this.context() };
+    at.note(Point::DpcStart, this.address());
+    this.routine.dpc(context, this, at);
+    at.note(Point::DpcEnd, this.address());
 }
 
 /// # Safety
@@ -472,7 +552,11 @@ unsafe fn run_dpc<R: ServiceRoutine>(this: *const (), _: [usize; 2], at: &mut At
 unsafe fn run_work_item<R: ServiceRoutine>(this: *const (), at: &mut At<'_, Passive>) {
     // SAFETY: by the contract: disconnecting flushes.
     let this = unsafe { &*this.cast::<Interrupt<R>>() };
-    this.routine.work_item(this, at);
+    // SAFETY: disconnecting flushes this work item before it takes the context.
+    let context = unsafe { this.context() };
+    at.note(Point::WorkItemStart, this.address());
+    this.routine.work_item(context, this, at);
+    at.note(Point::WorkItemEnd, this.address());
     work::finished(at, &this.work);
 }
 
@@ -480,6 +564,8 @@ unsafe fn run_work_item<R: ServiceRoutine>(this: *const (), at: &mut At<'_, Pass
 trait Connected: Send + Sync {
     fn info(&self, at: &mut At<'_, Passive>) -> Option<InterruptInfo>;
     fn address(&self) -> *const ();
+    /// Its machine ends.
+    fn abandon(&self);
 }
 
 impl<R: ServiceRoutine> Connected for Interrupt<R> {
@@ -488,6 +574,9 @@ impl<R: ServiceRoutine> Connected for Interrupt<R> {
     }
     fn address(&self) -> *const () {
         ptr::from_ref(self).cast()
+    }
+    fn abandon(&self) {
+        self.connected.store(false, Release);
     }
 }
 
@@ -522,6 +611,14 @@ impl Registry {
         });
         // Dropped here, at PASSIVE, if the driver's handle is gone already.
         drop(released);
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        for each in self.connected.get_mut() {
+            each.abandon();
+        }
     }
 }
 

@@ -28,6 +28,7 @@ pub mod hal;
 mod interrupt;
 mod interrupt_lock;
 pub mod level;
+mod masked;
 mod mmio;
 pub mod percpu;
 mod raw_dpc;
@@ -56,6 +57,7 @@ pub use interrupt::{
 };
 pub use interrupt_lock::{CeilingTooLow, InterruptGuard, InterruptLock, Nested};
 pub use level::{AtMost, CanTry, Dirql, Dispatch, IsrLevel, Level, LockableFrom, MayWait, Passive, irql};
+pub use masked::Masked;
 pub use mmio::{MapError, Mmio, OutOfRange, Register, RegisterWidth};
 pub use raw_dpc::Importance;
 pub use rundown::Rundown;

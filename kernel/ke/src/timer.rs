@@ -245,7 +245,9 @@ unsafe fn run_it(_: *const (), _: HalRef<'_>) -> bool {
 unsafe fn run<R: TimerRoutine>(context: *const (), hal: HalRef<'_>) {
     // SAFETY: by the contract; the clock DPC's own token is not used meanwhile.
     let (object, mut at) = unsafe { (Arc::from_raw(context.cast::<Object<R>>()), At::<Dispatch>::mint(hal)) };
+    at.note(Point::TimerStart, context.addr());
     object.routine.expired(&mut at);
+    at.note(Point::TimerEnd, context.addr());
     if let Some(object) = Arc::into_inner(object) {
         work::drop_at_passive(&mut at, object);
     }

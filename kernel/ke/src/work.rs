@@ -374,7 +374,9 @@ impl<R: WorkRoutine> WorkItem<R> {
 unsafe fn run<R: WorkRoutine>(context: *const (), at: &mut At<'_, Passive>) {
     // SAFETY: by the contract.
     let object = unsafe { Arc::from_raw(context.cast::<Object<R>>()) };
+    at.note(Point::WorkItemStart, context.addr());
     object.routine.run(at);
+    at.note(Point::WorkItemEnd, context.addr());
     finished(at, &object.raw);
 }
 
