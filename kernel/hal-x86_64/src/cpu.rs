@@ -1,9 +1,9 @@
 //! This CPU: its block behind `gs`, its levels, its descriptor tables and the stacks of its own.
 //!
-//! **Invariant:** `gs` always points at a block, from the first lines of boot on: [`EARLY`] until the core has made
-//! the CPU's own.
+//! **Invariant:** `gs` always points at a block, from the first lines of boot on: an [`Early`] one until the core has
+//! made the CPU's own.
 
-use crate::{layout::PAGE, stacks};
+use crate::stacks;
 use alloc::{boxed::Box, vec::Vec};
 use core::{
     arch::asm,
@@ -43,6 +43,8 @@ pub struct Cpu {
     pub apic_id: u32,
     /// The top of the stack that becomes the idle thread's.
     pub stack: u64,
+    /// What `gs` points at until the core has made the CPU's block.
+    pub early: Early,
     online: AtomicBool,
     gdt: GlobalDescriptorTable,
     code: SegmentSelector,
@@ -75,7 +77,7 @@ impl Cpu {
         let data = gdt.append(Descriptor::kernel_data_segment());
         let task = gdt.append(Descriptor::tss_segment(Box::leak(Box::new(tss))));
         let online = AtomicBool::new(false);
-        Box::leak(Box::new(Cpu { number, apic_id, stack: stack(), online, gdt, code, data, task }))
+        Box::leak(Box::new(Cpu { number, apic_id, stack: stack(), early: Early::new(number), online, gdt, code, data, task }))
     }
 
     /// Loads this CPU's descriptor tables.
@@ -108,19 +110,30 @@ impl Cpu {
     }
 }
 
-/// The first words of a [`PerCpu`], for a CPU that has none yet: PASSIVE, nothing pending.
+/// The first words of a [`PerCpu`], for a CPU that has none yet: PASSIVE, nothing pending, no vectors.
 #[repr(C, align(64))]
-struct Early([AtomicU64; PAGE as usize / 8]);
-static EARLY: Early = Early([const { AtomicU64::new(0) }; PAGE as usize / 8]);
-const _: () = assert!(offset::HAL + 4 * 8 <= size_of::<Early>());
+pub struct Early([AtomicU64; EARLY_WORDS]);
+const EARLY_WORDS: usize = offset::VECTORS / 8 + 1;
 
-/// Points `gs` at the block of CPUs that have none.
+/// The first CPU's.
+pub static EARLY: Early = Early::new(0);
+
+impl Early {
+    const fn new(number: u32) -> Self {
+        let mut words = [const { AtomicU64::new(0) }; EARLY_WORDS];
+        words[offset::NUMBER / 8] = AtomicU64::new((number as u64) << (offset::NUMBER % 8 * 8));
+        Early(words)
+    }
+}
+
+/// Points `gs` at the block of a CPU that has none yet.
 ///
 /// # Safety
-/// Interrupts are off, and stay off until [`set_block`].
-pub unsafe fn set_early_block() {
-    EARLY.0[offset::THIS / 8].store((&raw const EARLY).addr() as u64, Ordering::Relaxed);
-    GsBase::write(VirtAddr::new((&raw const EARLY).addr() as u64));
+/// `early` is this CPU's alone. Interrupts are off, and stay off until [`set_block`].
+pub unsafe fn set_early_block(early: &'static Early) {
+    let address = (&raw const *early).addr() as u64;
+    early.0[offset::THIS / 8].store(address, Ordering::Relaxed);
+    GsBase::write(VirtAddr::new(address));
 }
 
 /// Points `gs` at this CPU's block.
@@ -132,9 +145,9 @@ pub unsafe fn set_block(block: &PerCpu) {
     GsBase::write(VirtAddr::from_ptr(block));
 }
 
-/// Whether this CPU has a block of its own, and so runs the core.
+/// Whether this CPU has its block of the core: there every vector's slot leads somewhere.
 pub fn has_block() -> bool {
-    block() != (&raw const EARLY).addr() as u64
+    first_vector() != 0
 }
 
 macro_rules! gs_read {
@@ -162,6 +175,7 @@ gs_read!(pending, u32, "e", offset::PENDING, "The pending word.");
 gs_read!(number, u32, "e", offset::NUMBER, "This CPU's number.");
 gs_read!(block, u64, "r", offset::THIS, "The address of this CPU's block.");
 gs_read!(current, u64, "r", offset::CURRENT, "The address of the running thread.");
+gs_read!(first_vector, u64, "r", offset::VECTORS, "The slot of vector 0: null in an early block.");
 gs_read!(deferred_frees_word, u64, "r", offset::HAL, "The head of the list of blocks whose freeing is deferred.");
 
 /// Stores the level word: one instruction, and a compiler barrier.

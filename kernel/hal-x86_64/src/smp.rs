@@ -192,13 +192,14 @@ pub fn system() -> *const System {
 
 /// First Rust code of a started CPU.
 unsafe extern "sysv64" fn entry() -> ! {
-    // SAFETY: interrupts are off since the trampoline.
-    unsafe { cpu::set_early_block() };
-    idt::load();
     // SAFETY: the first CPU stored it before it sent the startup, and waits until this CPU is online.
     let cpu: &'static Cpu = unsafe { &*STARTING.load(Acquire) };
-    // SAFETY: this is the CPU that it was made for, as is asserted below.
-    unsafe { cpu.load_tables() };
+    // SAFETY: this is the CPU that it was made for, as is asserted below; interrupts are off since the trampoline.
+    unsafe {
+        cpu::set_early_block(&cpu.early);
+        idt::load();
+        cpu.load_tables();
+    }
     let platform = PLATFORM.get().expect("stored before the first startup is sent");
     local_apic::init(platform);
     assert_eq!(local_apic::id(), cpu.apic_id, "another CPU than the one that was started");

@@ -33,7 +33,7 @@ pub fn platform() -> Option<&'static Platform> {
 /// was loaded, less where it is linked.
 pub unsafe fn start(start_info: u64, physical_base: u64, main: Main) -> ! {
     // SAFETY: interrupts are off since the first instruction.
-    unsafe { cpu::set_early_block() };
+    unsafe { cpu::set_early_block(&cpu::EARLY) };
     image::set_physical_base(physical_base);
     console::init();
     idt::init_exceptions();
