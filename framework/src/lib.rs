@@ -1,2 +1,66 @@
-#![no_std]
+//! Dirql's driver framework: KMDF's objects in safe Rust.
+//!
+//! A driver implements [`Device`] for the type of its devices and one trait for each callback it wants: [`EvtIsr`],
+//! [`EvtDpc`], [`EvtWorkItem`], [`EvtWorkItemFunc`]. Everything a callback may do is in its signature:
+//!
+//! * the **token** (`&mut At<'_, L>`, or a context that is one) says at which IRQL it runs, and every call says which
+//!   IRQLs it can be made at: waiting in a DPC does not compile;
+//! * the **state** of an interrupt lives behind its lock: the ISR is handed `&mut`, everybody else synchronizes;
+//! * the **device** is the value that [`Device::prepare_hardware`] built: a callback cannot run without one.
+//!
+//! The image builds a table of [`Driver`]s and starts [`Pnp`], which enumerates the bus and takes every device through
+//! its life in KMDF's order. Whoever uses a device from outside does so through a [`DeviceRef`].
+//!
+//! **Invariant:** no callback of a device runs before its `d0_entry` or after its `d0_exit`, and at `release_hardware`
+//! nobody else holds the device.
+#![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+extern crate alloc;
+
+mod device;
+mod dma;
+mod driver;
+mod interrupt;
+mod node;
+mod pnp;
+mod registers;
+mod session;
+mod status;
+mod work_item;
+
+pub use device::{Creator, Device, DeviceAdd, DeviceInit, DriverEntry, DriverInit, PciId, PowerState, Resources};
+pub use dma::DmaBuffer;
+pub use driver::Driver;
+pub use interrupt::{
+    ByDpc, ByWorkItem, Deferral, DpcCx, EvtDpc, EvtIsr, EvtWorkItem, Info, Interrupt, InterruptBuilder, IntoLock,
+    IsrCx, NotInItsOwnIsr, Nothing, WorkCx,
+};
+pub use io::{Affinity, Priority};
+pub use ke::{
+    At, AtMost, CanTry, Claim, CpuSet, Dirql, Dispatch, DmaError, Event, Gone, InterruptGuard, InterruptLock, IsrLevel,
+    Level, LockableFrom, Masked, MayWait, Mode, Nested, Passive, SpinGuard, SpinLock, WaitError, WaitGuard, WaitLock,
+};
+pub use node::DeviceRef;
+pub use pnp::{DeviceRow, DeviceState, InterruptRow, ObjectRow, Pnp};
+pub use registers::{RegisterBlock, Ro, Rw, Wo};
+pub use status::{Result, Status};
+pub use work_item::{EvtWorkItemFunc, WorkItem};
+
+/// What `registers!` expands to names through this crate.
+#[doc(hidden)]
+pub mod macros {
+    pub use ke::{Mmio, OutOfRange};
+}
+
+/// Everything a driver needs: `use framework::prelude::*;`.
+pub mod prelude {
+    pub use crate::{
+        Affinity, At, AtMost, ByDpc, ByWorkItem, Claim, CpuSet, Creator, Device, DeviceAdd, DeviceInit, Dirql,
+        Dispatch, DmaBuffer, DmaError, DpcCx, DriverEntry, DriverInit, Event, EvtDpc, EvtIsr, EvtWorkItem,
+        EvtWorkItemFunc, Gone, Info, Interrupt, InterruptLock, IsrCx, Level, Masked, MayWait, Nested, Nothing, Passive,
+        PciId, PowerState, Priority, Resources, Result, Ro, Rw, SpinLock, Status, WaitError, WaitLock, Wo, WorkCx,
+        WorkItem, registers,
+    };
+}

@@ -112,13 +112,7 @@ impl fmt::Display for NoVector {
         if cpus.is_empty() {
             return write!(f, "the interrupt's affinity names no running CPU");
         }
-        write!(f, "no {count} free vectors at or below IRQL {ceiling} are left on CPU")?;
-        let mut separator = ' ';
-        for cpu in cpus.iter() {
-            write!(f, "{separator}{cpu}")?;
-            separator = ',';
-        }
-        write!(f, ", where {used} are in use")
+        write!(f, "no {count} free vectors at or below IRQL {ceiling} are left on CPU {cpus}, where {used} are in use")
     }
 }
 
@@ -216,7 +210,7 @@ mod tests {
         assert_eq!(error, NoVector { cpus: CpuSet::all(2), ceiling: 12, count: 1, used: 320 });
         assert_eq!(
             error.to_string(),
-            "no 1 free vectors at or below IRQL 12 are left on CPU 0,1, where 320 are in use"
+            "no 1 free vectors at or below IRQL 12 are left on CPU 0-1, where 320 are in use"
         );
     }
 

@@ -1,0 +1,307 @@
+//! Drivers and devices: three stages, each a type that its callback builds and the end of the stage drops.
+//!
+//! | stage | built by | dropped at |
+//! |---|---|---|
+//! | [`Device::Driver`] | `driver_entry`, when the first device is found | unload |
+//! | [`Device::Added`] | `device_add` | removal |
+//! | the [`Device`] itself | `prepare_hardware` | `release_hardware` |
+//!
+//! Registers live in the third, so they cannot be reached before the hardware is there or after it is released.
+
+use crate::{
+    DmaBuffer, EvtIsr, EvtWorkItemFunc, InterruptBuilder, IntoLock, RegisterBlock, Result, Status, WorkItem,
+    dma::Buffers, interrupt::AnyInterrupt,
+};
+use alloc::{string::String, sync::Arc, vec::Vec};
+use core::{
+    fmt,
+    ops::{Deref, DerefMut},
+};
+use io::{PciDevice, Resource};
+use ke::{At, Passive};
+
+/// Vendor and device number that a driver serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PciId(pub u16, pub u16);
+
+/// Device power states, as `d0_entry` and `d0_exit` are told them (WDF_POWER_DEVICE_STATE).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PowerState {
+    /// Working.
+    D0,
+    /// Asleep, lightly.
+    D1,
+    /// Asleep.
+    D2,
+    /// Off, to come back.
+    D3,
+    /// Off for good: stopped or removed.
+    D3Final,
+}
+
+/// What all devices of a driver share. `()` when that is nothing. Its `Drop` is EvtDriverUnload.
+pub trait DriverEntry: Sized + Send + Sync + 'static {
+    /// DriverEntry. PASSIVE.
+    fn driver_entry(init: &mut DriverInit, at: &mut At<'_, Passive>) -> Result<Self>;
+}
+
+impl DriverEntry for () {
+    fn driver_entry(_: &mut DriverInit, _: &mut At<'_, Passive>) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// What of a device outlives a stop for rebalance. `()` when that is nothing.
+pub trait DeviceAdd<D: Device>: Sized + Send + Sync + 'static {
+    /// EvtDriverDeviceAdd. PASSIVE. Objects can be created here, but making them in `prepare_hardware` is the normal
+    /// way: these here live over restarts, and their resources come and go.
+    fn device_add(init: &mut DeviceInit<'_, D>, at: &mut At<'_, Passive>) -> Result<Self>;
+}
+
+impl<D: Device> DeviceAdd<D> for () {
+    fn device_add(_: &mut DeviceInit<'_, D>, _: &mut At<'_, Passive>) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A device with its registers: what every callback is given. All callbacks here run at PASSIVE, one at a time.
+///
+/// Start: `prepare_hardware`, `d0_entry`, interrupts connected and enabled in order of creation,
+/// `post_interrupts_enabled`. Stop: `pre_interrupts_disabled`, interrupts disabled and disconnected in reverse,
+/// `d0_exit`, bus master off, `release_hardware`. What fails on the way up is unwound the same way.
+#[diagnostic::on_unimplemented(message = "`{Self}` is not a device", note = "implement `Device` for it")]
+pub trait Device: Sized + Send + Sync + 'static {
+    /// The driver's name; its devices are `name#0`, `name#1` and so on, in bus order.
+    const NAME: &'static str;
+    /// Which PCI functions the driver serves.
+    const IDS: &'static [PciId];
+    /// What all devices of the driver share.
+    type Driver: DriverEntry;
+    /// What of the device outlives a restart.
+    type Added: DeviceAdd<Self>;
+
+    /// EvtDevicePrepareHardware: maps registers, creates objects, and returns the device itself. On an error the
+    /// framework takes back whatever was created.
+    fn prepare_hardware(hw: &mut Resources<'_, Self>, at: &mut At<'_, Passive>) -> Result<Self>;
+
+    /// EvtDeviceD0Entry. No interrupt of the device is connected. On an error `d0_exit` is not called.
+    fn d0_entry(&self, from: PowerState, at: &mut At<'_, Passive>) -> Result<()> {
+        let _ = (from, at);
+        Ok(())
+    }
+
+    /// EvtDeviceD0EntryPostInterruptsEnabled.
+    fn post_interrupts_enabled(&self, at: &mut At<'_, Passive>) -> Result<()> {
+        let _ = at;
+        Ok(())
+    }
+
+    /// EvtDeviceD0ExitPreInterruptsDisabled. Interrupts still work.
+    fn pre_interrupts_disabled(&self, at: &mut At<'_, Passive>) {
+        let _ = at;
+    }
+
+    /// EvtDeviceD0Exit. No callback of any object runs or will run. The last chance to quiet the device.
+    fn d0_exit(&self, to: PowerState, at: &mut At<'_, Passive>) {
+        let _ = (to, at);
+    }
+
+    /// EvtDeviceSurpriseRemoval: the hardware is gone and reads all ones. The stop callbacks follow.
+    fn surprise_removal(&self, at: &mut At<'_, Passive>) {
+        let _ = at;
+    }
+
+    /// EvtDeviceReleaseHardware: by value, because nobody else holds the device any more.
+    fn release_hardware(self, added: &Self::Added, at: &mut At<'_, Passive>) {
+        let _ = (added, at);
+    }
+}
+
+/// In `driver_entry`.
+#[derive(Debug)]
+pub struct DriverInit {
+    pub(crate) name: &'static str,
+}
+
+impl DriverInit {
+    /// The driver's name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
+/// The second stage, as callbacks reach it.
+pub(crate) struct AddedObject<D: Device> {
+    pub added: D::Added,
+    pub driver: Arc<D::Driver>,
+}
+
+/// The third stage, as callbacks reach it.
+pub(crate) struct DeviceObject<D: Device> {
+    pub device: D,
+    pub added: Arc<AddedObject<D>>,
+}
+
+/// An object of a device that is told when the device starts and stops; interrupts are more (`AnyInterrupt`).
+pub(crate) trait AnyObject<D: Device>: Send + Sync {
+    /// WDF's name of the kind.
+    fn kind(&self) -> &'static str;
+    /// The driver's type that serves it.
+    fn handler(&self) -> &'static str;
+    /// From here on it may run callbacks of `device`.
+    fn start(&self, device: &Arc<DeviceObject<D>>, at: &mut At<'_, Passive>);
+    /// What is queued runs; then nothing can be queued, and nothing holds the device.
+    fn stop(&self, at: &mut At<'_, Passive>);
+}
+
+/// Creates objects. Only [`DeviceInit`] and [`Resources`] deref to one, so objects come to be in `device_add` and
+/// `prepare_hardware` and nowhere else.
+pub struct Creator<D: Device> {
+    pub(crate) device_name: String,
+    pub(crate) interrupts: Vec<Arc<dyn AnyInterrupt<D>>>,
+    pub(crate) objects: Vec<Arc<dyn AnyObject<D>>>,
+    /// Which message the next interrupt is bound to.
+    pub(crate) next_message: u16,
+    /// How many messages the bus can give; unknown in `device_add`.
+    pub(crate) available: Option<u16>,
+}
+
+impl<D: Device> Creator<D> {
+    pub(crate) fn new(device_name: String) -> Self {
+        Creator { device_name, interrupts: Vec::new(), objects: Vec::new(), next_message: 0, available: None }
+    }
+
+    /// Binds a new interrupt to message `wanted`, or to the next one.
+    pub(crate) fn bind(&mut self, wanted: Option<u16>) -> Result<u16> {
+        let message = wanted.unwrap_or(self.next_message);
+        match self.available {
+            Some(assigned) if message >= assigned => Err(Status::NoInterruptLeft { created: message, assigned }),
+            _ => {
+                self.next_message = message + 1;
+                Ok(message)
+            }
+        }
+    }
+
+    /// WdfInterruptCreate: an interrupt of `handler`, with a state of its own or the `&InterruptLock` of a set.
+    pub fn interrupt<H: EvtIsr<Device = D>>(
+        &mut self,
+        handler: H,
+        state: impl IntoLock<H::State, H::Level>,
+    ) -> InterruptBuilder<'_, H> {
+        InterruptBuilder::new(self, handler, state.into_lock())
+    }
+
+    /// WdfWorkItemCreate. It can be queued from when the device starts until it stops.
+    pub fn work_item<H: EvtWorkItemFunc<Device = D>>(&mut self, handler: H) -> WorkItem<H> {
+        let item = WorkItem::new(handler);
+        self.objects.push(item.object());
+        item
+    }
+}
+
+impl<D: Device> fmt::Debug for Creator<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (interrupts, objects) = (self.interrupts.len(), self.objects.len());
+        f.debug_struct("Creator").field("interrupts", &interrupts).field("objects", &objects).finish()
+    }
+}
+
+/// In `device_add`: objects can be created, registers do not exist (WDFDEVICE_INIT).
+#[derive(Debug)]
+pub struct DeviceInit<'a, D: Device> {
+    pub(crate) creator: Creator<D>,
+    pub(crate) driver: &'a D::Driver,
+    pub(crate) instance: u32,
+}
+
+impl<'a, D: Device> DeviceInit<'a, D> {
+    /// What all devices of the driver share.
+    pub fn driver(&self) -> &'a D::Driver {
+        self.driver
+    }
+
+    /// Which device of the driver this is, from 0 in bus order.
+    pub fn instance(&self) -> u32 {
+        self.instance
+    }
+}
+
+/// In `prepare_hardware`: what the bus assigned.
+pub struct Resources<'a, D: Device> {
+    pub(crate) creator: &'a mut Creator<D>,
+    pub(crate) buffers: &'a mut Buffers,
+    pub(crate) pci: &'a PciDevice,
+    pub(crate) added: &'a Arc<AddedObject<D>>,
+    pub(crate) instance: u32,
+}
+
+impl<'a, D: Device> Resources<'a, D> {
+    /// MmMapIoSpace: the registers `R` of BAR `n`.
+    pub fn map_bar<R: RegisterBlock>(&mut self, at: &mut At<'_, Passive>, n: u8) -> Result<R> {
+        Ok(R::map(&self.pci.map_bar(at, n)?)?)
+    }
+
+    /// WdfCommonBufferCreate: `len` zeroed bytes that end at or below the device's highest address `limit`. The memory
+    /// is the framework's: it is freed once the device cannot write it any more.
+    pub fn dma_buffer(&mut self, at: &mut At<'_, Passive>, len: usize, limit: u64) -> Result<DmaBuffer> {
+        Ok(self.buffers.allocate(at, len, limit)?)
+    }
+
+    /// How many interrupts the bus can give this device: maybe fewer than the driver would like.
+    pub fn interrupts(&self) -> u16 {
+        self.pci.messages().map_or(0, |messages| messages.count())
+    }
+
+    /// The raw list of what was assigned (WDFCMRESLIST).
+    pub fn list(&self) -> Vec<Resource> {
+        self.pci.resources()
+    }
+
+    /// Which device of the driver this is, from 0 in bus order.
+    pub fn instance(&self) -> u32 {
+        self.instance
+    }
+
+    /// What `device_add` built.
+    pub fn added(&self) -> &'a D::Added {
+        &self.added.added
+    }
+
+    /// What all devices of the driver share.
+    pub fn driver(&self) -> &'a D::Driver {
+        &self.added.driver
+    }
+}
+
+impl<D: Device> fmt::Debug for Resources<'_, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resources").field("location", &self.pci.location()).finish_non_exhaustive()
+    }
+}
+
+impl<D: Device> Deref for DeviceInit<'_, D> {
+    type Target = Creator<D>;
+    fn deref(&self) -> &Creator<D> {
+        &self.creator
+    }
+}
+
+impl<D: Device> DerefMut for DeviceInit<'_, D> {
+    fn deref_mut(&mut self) -> &mut Creator<D> {
+        &mut self.creator
+    }
+}
+
+impl<D: Device> Deref for Resources<'_, D> {
+    type Target = Creator<D>;
+    fn deref(&self) -> &Creator<D> {
+        self.creator
+    }
+}
+
+impl<D: Device> DerefMut for Resources<'_, D> {
+    fn deref_mut(&mut self) -> &mut Creator<D> {
+        self.creator
+    }
+}

@@ -1,0 +1,268 @@
+//! A device as the plug-and-play manager keeps it, and the references through which the outside reaches it.
+//!
+//! **Invariant:** the outside gets at a device only inside its rundown: stopping marks the device gone, ends the waits
+//! made there, and goes on when everybody has left.
+
+use crate::{
+    Creator, Device, DeviceAdd, DeviceInit, DeviceState, InterruptRow, ObjectRow, Result, Status,
+    device::{AddedObject, DeviceObject},
+    pnp::Shared,
+    session::{Session, Surroundings},
+};
+use alloc::{format, string::String, sync::Arc, vec::Vec};
+use core::{any::Any, fmt, mem};
+use io::PciDevice;
+use ke::{At, Passive, Rundown, SpinLock, WaitLock};
+
+/// A function with its driver, in whatever stage.
+pub(crate) struct Node<D: Device> {
+    shared: Arc<Shared>,
+    pci: Arc<PciDevice>,
+    name: String,
+    instance: u32,
+    /// Held over every transition: a device's PnP and power callbacks run one at a time.
+    stage: WaitLock<Stage<D>>,
+    rundown: Rundown,
+    /// What the outside may use, from the end of starting to the beginning of stopping.
+    current: SpinLock<Option<Arc<DeviceObject<D>>>>,
+}
+
+enum Stage<D: Device> {
+    Started(Added<D>, Session<D>),
+    /// With why, if the last start failed.
+    Stopped(Added<D>, Option<Status>),
+    /// `device_add` failed.
+    NotAdded(Status),
+    Removed,
+}
+
+/// The second stage.
+struct Added<D: Device> {
+    object: Arc<AddedObject<D>>,
+    creator: Creator<D>,
+    /// How much of the creator `device_add` made; the rest belongs to one run.
+    kept: Kept,
+}
+
+#[derive(Clone, Copy)]
+struct Kept {
+    interrupts: usize,
+    objects: usize,
+    next_message: u16,
+}
+
+impl<D: Device> Node<D> {
+    /// Runs `device_add`. If it fails there is a node all the same, which says why.
+    pub fn add(
+        shared: &Arc<Shared>,
+        pci: &Arc<PciDevice>,
+        driver: &Arc<D::Driver>,
+        instance: u32,
+        at: &mut At<'_, Passive>,
+    ) -> Self {
+        let name = format!("{}#{instance}", D::NAME);
+        let mut init = DeviceInit { creator: Creator::new(name.clone()), driver: &**driver, instance };
+        let stage = match D::Added::device_add(&mut init, at) {
+            Ok(added) => {
+                let mut creator = init.creator;
+                let (interrupts, objects) = (creator.interrupts.len(), creator.objects.len());
+                let kept = Kept { interrupts, objects, next_message: creator.next_message };
+                creator.available = Some(pci.messages().map_or(0, |messages| messages.count()));
+                let object = Arc::new(AddedObject { added, driver: driver.clone() });
+                Stage::Stopped(Added { object, creator, kept }, None)
+            }
+            Err(status) => Stage::NotAdded(status),
+        };
+        Node {
+            shared: shared.clone(),
+            pci: pci.clone(),
+            name,
+            instance,
+            stage: WaitLock::new(stage),
+            rundown: Rundown::new(),
+            current: SpinLock::new(None),
+        }
+    }
+
+    fn surroundings<'a>(&'a self, added: &'a mut Added<D>) -> Surroundings<'a, D> {
+        Surroundings {
+            shared: &self.shared,
+            pci: &self.pci,
+            added: &added.object,
+            creator: &mut added.creator,
+            instance: self.instance,
+        }
+    }
+
+    fn bring_up(&self, stage: &mut Stage<D>, at: &mut At<'_, Passive>) -> Result<()> {
+        let mut added = match mem::replace(stage, Stage::Removed) {
+            Stage::Stopped(added, _) => added,
+            other => {
+                *stage = other;
+                return Err(Status::CannotStart);
+            }
+        };
+        match Session::start(&mut self.surroundings(&mut added), at) {
+            Ok(session) => {
+                *self.current.acquire(at) = Some(session.device().clone());
+                self.rundown.restart(at);
+                *stage = Stage::Started(added, session);
+                Ok(())
+            }
+            Err(status) => {
+                added.forget_run();
+                *stage = Stage::Stopped(added, Some(status.clone()));
+                Err(status)
+            }
+        }
+    }
+
+    /// Leaves the stage stopped, if it was started.
+    fn bring_down(&self, stage: &mut Stage<D>, surprise: bool, at: &mut At<'_, Passive>) {
+        let (mut added, session) = match mem::replace(stage, Stage::Removed) {
+            Stage::Started(added, session) => (added, session),
+            other => {
+                *stage = other;
+                return;
+            }
+        };
+        self.rundown.run_down(at);
+        drop(self.current.acquire(at).take());
+        if surprise {
+            session.device().device.surprise_removal(at);
+        }
+        session.take_down(&mut self.surroundings(&mut added), surprise, at);
+        added.forget_run();
+        *stage = Stage::Stopped(added, None);
+    }
+}
+
+impl<D: Device> Added<D> {
+    /// Drops what `prepare_hardware` created, last first.
+    fn forget_run(&mut self) {
+        let Kept { interrupts, objects, next_message } = self.kept;
+        while self.creator.interrupts.len() > interrupts {
+            self.creator.interrupts.pop();
+        }
+        while self.creator.objects.len() > objects {
+            self.creator.objects.pop();
+        }
+        self.creator.next_message = next_message;
+    }
+}
+
+/// A node, whatever its device is.
+pub(crate) trait AnyNode: Any + Send + Sync {
+    fn name(&self) -> &str;
+    fn start(&self, at: &mut At<'_, Passive>) -> Result<()>;
+    fn stop(&self, at: &mut At<'_, Passive>) -> Result<()>;
+    /// Stops it, if it runs, and ends the second stage. `surprise`: the hardware is gone.
+    fn remove(&self, surprise: bool, at: &mut At<'_, Passive>) -> Result<()>;
+    fn state(&self, at: &mut At<'_, Passive>) -> DeviceState;
+    fn interrupts(&self, at: &mut At<'_, Passive>) -> Vec<InterruptRow>;
+    fn objects(&self, at: &mut At<'_, Passive>) -> Vec<ObjectRow>;
+}
+
+impl<D: Device> AnyNode for Node<D> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn start(&self, at: &mut At<'_, Passive>) -> Result<()> {
+        let mut stage = self.stage.acquire(at);
+        self.bring_up(&mut stage, at)
+    }
+
+    fn stop(&self, at: &mut At<'_, Passive>) -> Result<()> {
+        let mut stage = self.stage.acquire(at);
+        match *stage {
+            Stage::Started(..) => {
+                self.bring_down(&mut stage, false, at);
+                Ok(())
+            }
+            _ => Err(Status::NotStarted),
+        }
+    }
+
+    fn remove(&self, surprise: bool, at: &mut At<'_, Passive>) -> Result<()> {
+        let mut stage = self.stage.acquire(at);
+        self.bring_down(&mut stage, surprise, at);
+        match mem::replace(&mut *stage, Stage::Removed) {
+            Stage::Removed => Err(Status::Gone),
+            _ => Ok(()),
+        }
+    }
+
+    fn state(&self, at: &mut At<'_, Passive>) -> DeviceState {
+        match &*self.stage.acquire(at) {
+            Stage::Started(..) => DeviceState::Started,
+            Stage::Stopped(_, None) => DeviceState::Stopped,
+            Stage::Stopped(_, Some(status)) | Stage::NotAdded(status) => DeviceState::Failed(status.clone()),
+            Stage::Removed => DeviceState::Removed,
+        }
+    }
+
+    fn interrupts(&self, at: &mut At<'_, Passive>) -> Vec<InterruptRow> {
+        match &*self.stage.acquire(at) {
+            Stage::Started(added, _) | Stage::Stopped(added, _) => {
+                added.creator.interrupts.iter().map(|interrupt| interrupt.row(at)).collect()
+            }
+            Stage::NotAdded(_) | Stage::Removed => Vec::new(),
+        }
+    }
+
+    fn objects(&self, at: &mut At<'_, Passive>) -> Vec<ObjectRow> {
+        let one = |kind, of| ObjectRow { kind, of, count: 1, bytes: 0 };
+        let stage = self.stage.acquire(at);
+        let (added, session) = match &*stage {
+            Stage::Started(added, session) => (added, Some(session)),
+            Stage::Stopped(added, _) => (added, None),
+            Stage::NotAdded(_) | Stage::Removed => return Vec::new(),
+        };
+        let mut rows = Vec::from([one("Device", D::NAME)]);
+        rows.extend(added.creator.interrupts.iter().map(|interrupt| one("Interrupt", interrupt.handler())));
+        rows.extend(added.creator.objects.iter().map(|object| one(object.kind(), object.handler())));
+        if let Some(session) = session {
+            let (count, bytes) = session.buffers.totals();
+            rows.push(ObjectRow { kind: "DmaBuffer", of: D::NAME, count, bytes });
+        }
+        rows
+    }
+}
+
+/// A reference to a device from outside its callbacks: the monitor's, a request's. Keeping one keeps nothing alive.
+pub struct DeviceRef<D: Device>(Arc<Node<D>>);
+
+impl<D: Device> DeviceRef<D> {
+    pub(crate) fn new(node: Arc<Node<D>>) -> Self {
+        DeviceRef(node)
+    }
+
+    /// The device's name.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Runs `f` on the device, which cannot be released meanwhile. PASSIVE. When the device is stopped or removed, every
+    /// wait inside `f` ends with [`Gone`](crate::Gone), and the stop waits for `f` to return; from then on this is
+    /// `Err(Gone)`. Before the first start it is `Err(NotStarted)`.
+    #[track_caller]
+    pub fn with<R>(&self, at: &mut At<'_, Passive>, f: impl FnOnce(&D, &mut At<'_, Passive>) -> R) -> Result<R> {
+        self.0.rundown.enter(at, |at| {
+            let object = self.0.current.acquire(at).clone().ok_or(Status::NotStarted)?;
+            Ok(f(&object.device, at))
+        })?
+    }
+}
+
+impl<D: Device> Clone for DeviceRef<D> {
+    fn clone(&self) -> Self {
+        DeviceRef(self.0.clone())
+    }
+}
+
+impl<D: Device> fmt::Debug for DeviceRef<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("DeviceRef").field(&self.0.name).finish()
+    }
+}

@@ -1,0 +1,105 @@
+//! Why a callback or a call failed.
+
+use core::fmt;
+use ke::{CeilingTooLow, ConnectError, DmaError, Gone, Nested, OutOfRange, WaitError};
+
+/// Why a call failed, with the facts in it. Small errors of single calls convert into it with `?`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Status {
+    /// The bus refused, or the device is not what it says.
+    Bus(io::Error),
+    /// A register of the block is not inside the BAR.
+    Register(OutOfRange),
+    /// No DMA memory, or an access outside the buffer.
+    Dma(DmaError),
+    /// An interrupt was created that the bus has no message for.
+    NoInterruptLeft {
+        /// The message wanted, counted from 0.
+        created: u16,
+        /// How many the bus assigned.
+        assigned: u16,
+    },
+    /// No vector is free.
+    NoVector(io::NoVector),
+    /// An interrupt lock's ceiling was settled below what this interrupt needs.
+    CeilingTooLow(CeilingTooLow),
+    /// The interrupt could not be connected.
+    Connect(ConnectError),
+    /// A nested synchronize would not have gone up.
+    Nested(Nested),
+    /// The wait took too long (STATUS_TIMEOUT).
+    TimedOut,
+    /// The device was stopped or removed, or answers all ones (STATUS_DEVICE_REMOVED).
+    Gone,
+    /// The device is not started (STATUS_DEVICE_NOT_READY).
+    NotStarted,
+    /// The device is started already, or was removed: it cannot be started.
+    CannotStart,
+    /// No device has this name.
+    NoSuchDevice,
+    /// The driver refuses, in its own words.
+    Failed(&'static str),
+}
+
+/// What callbacks return.
+pub type Result<T, E = Status> = core::result::Result<T, E>;
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Status::Bus(error) => error.fmt(f),
+            Status::Register(error) => error.fmt(f),
+            Status::Dma(error) => error.fmt(f),
+            Status::NoInterruptLeft { created, assigned } => {
+                write!(f, "the driver wants interrupt message {created}, but the bus assigned {assigned}")
+            }
+            Status::NoVector(error) => error.fmt(f),
+            Status::CeilingTooLow(error) => error.fmt(f),
+            Status::Connect(error) => error.fmt(f),
+            Status::Nested(error) => error.fmt(f),
+            Status::TimedOut => f.write_str("the device did not answer in time"),
+            Status::Gone => f.write_str("the device is gone or was stopped"),
+            Status::NotStarted => f.write_str("the device is not started"),
+            Status::CannotStart => f.write_str("the device is started already or was removed"),
+            Status::NoSuchDevice => f.write_str("no device has this name"),
+            Status::Failed(why) => f.write_str(why),
+        }
+    }
+}
+
+impl core::error::Error for Status {}
+
+macro_rules! from {
+    ($($error:ty => $case:ident;)*) => {$(
+        impl From<$error> for Status {
+            fn from(error: $error) -> Self {
+                Status::$case(error)
+            }
+        }
+    )*};
+}
+from! {
+    io::Error => Bus;
+    OutOfRange => Register;
+    DmaError => Dma;
+    io::NoVector => NoVector;
+    CeilingTooLow => CeilingTooLow;
+    ConnectError => Connect;
+    Nested => Nested;
+}
+
+impl From<Gone> for Status {
+    fn from(_: Gone) -> Self {
+        Status::Gone
+    }
+}
+
+impl From<WaitError> for Status {
+    fn from(error: WaitError) -> Self {
+        match error {
+            WaitError::TimedOut => Status::TimedOut,
+            WaitError::Gone => Status::Gone,
+        }
+    }
+}
