@@ -95,6 +95,7 @@ impl WaitBlock {
 /// Threads that wait for an object, in the order they came. Lives under the object's spin lock.
 pub(crate) struct WaitList {
     head: *const WaitBlock,
+    last: *const WaitBlock,
 }
 
 // SAFETY: the blocks belong to threads that wait until they are taken out of here; the list is behind a lock.
@@ -102,7 +103,7 @@ unsafe impl Send for WaitList {}
 
 impl WaitList {
     pub(crate) const fn new() -> Self {
-        WaitList { head: ptr::null() }
+        WaitList { head: ptr::null(), last: ptr::null() }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -111,18 +112,12 @@ impl WaitList {
 
     fn push(&mut self, block: &WaitBlock) {
         block.next.store(ptr::null_mut(), Relaxed);
-        if self.head.is_null() {
-            self.head = block;
-            return;
-        }
-        let mut last = self.head;
         // SAFETY: linked blocks are alive (invariant above).
-        unsafe {
-            while !(*last).next.load(Relaxed).is_null() {
-                last = (*last).next.load(Relaxed);
-            }
-            (*last).next.store(ptr::from_ref(block).cast_mut(), Relaxed);
+        match unsafe { self.last.as_ref() } {
+            Some(last) => last.next.store(ptr::from_ref(block).cast_mut(), Relaxed),
+            None => self.head = block,
         }
+        self.last = block;
     }
 
     /// Takes the first block out and lets its thread go on. `false`: nobody waits.
@@ -131,6 +126,9 @@ impl WaitList {
         // SAFETY: linked blocks are alive, and stay so until `grant` has set `granted`.
         unsafe {
             self.head = block.as_ref().next.load(Relaxed);
+            if self.head.is_null() {
+                self.last = ptr::null();
+            }
             sched::grant(hal, block);
         }
         true
@@ -144,20 +142,22 @@ impl WaitList {
 
     /// Takes `block` out, if it is in.
     fn remove(&mut self, block: &WaitBlock) {
-        let next = block.next.load(Relaxed);
-        if ptr::eq(self.head, block) {
-            self.head = next;
-            return;
-        }
-        let mut before = self.head;
+        let (mut before, mut each): (*const WaitBlock, _) = (ptr::null(), self.head);
         // SAFETY: linked blocks are alive.
         unsafe {
-            while !before.is_null() {
-                if ptr::eq((*before).next.load(Relaxed), block) {
-                    (*before).next.store(next, Relaxed);
-                    return;
-                }
-                before = (*before).next.load(Relaxed);
+            while !each.is_null() && !ptr::eq(each, block) {
+                (before, each) = (each, (*each).next.load(Relaxed).cast_const());
+            }
+            if each.is_null() {
+                return;
+            }
+            let next = block.next.load(Relaxed);
+            match before.as_ref() {
+                Some(before) => before.next.store(next, Relaxed),
+                None => self.head = next,
+            }
+            if next.is_null() {
+                self.last = before;
             }
         }
     }

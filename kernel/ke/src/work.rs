@@ -259,11 +259,9 @@ pub(crate) fn blocking(at: &mut At<'_, Passive>, thread: &Thread) {
     if thread.is_in_work_item() {
         let pool = &hal::system(at.hal).work;
         pool.blocked.fetch_add(1, Relaxed);
-        thread.set_in_work_item(false);
         if pool.needs_worker(at) {
             pool.grow.set(at);
         }
-        thread.set_in_work_item(true);
     }
 }
 
