@@ -91,7 +91,9 @@ fn check_pair(directory: &Path, compiler: &Compiler, name: &str) -> Result<(), S
     }
     let expected = fs::read_to_string(&kept).unwrap_or_default();
     if message != expected {
-        return Err(format!("{bad} fails with another message than it should.\n-- kept:\n{expected}-- now:\n{message}"));
+        return Err(format!(
+            "{bad} fails with another message than it should.\n-- kept:\n{expected}-- now:\n{message}"
+        ));
     }
     Ok(())
 }
