@@ -104,10 +104,10 @@ fn first_error(stderr: &str) -> String {
     let mut kept = String::new();
     let mut in_aside = false;
     for line in stderr.lines().skip_while(|line| !line.starts_with("error")).take_while(|line| !line.is_empty()) {
-        let note = line.trim_start().strip_prefix("= note: ");
-        if let Some(note) = note {
-            in_aside = note.starts_with("this error originates") || note.starts_with("the full name for");
-        } else if line.starts_with("help:") || line.starts_with("note:") || line.trim_start().starts_with("= help:") {
+        let text = line.trim_start();
+        if let Some(note) = text.strip_prefix("= note: ") {
+            in_aside = is_label(note) || note.starts_with("this error originates");
+        } else if ["help:", "note:", "= help:", "::: "].iter().any(|aside| text.starts_with(aside)) {
             in_aside = true;
         }
         if !in_aside {
@@ -119,6 +119,12 @@ fn first_error(stderr: &str) -> String {
         kept.truncate(kept.trim_end_matches("|\n").trim_end_matches(' ').len());
     }
     kept
+}
+
+/// Whether what looks like a note is a label under a line of the framework.
+fn is_label(note: &str) -> bool {
+    let name = note.strip_prefix('`').and_then(|rest| rest.strip_suffix('`'));
+    name.is_some_and(|name| !name.contains('`')) || note == "in this macro invocation"
 }
 
 /// rustc, with the framework as its callers see it.

@@ -1,7 +1,8 @@
 //! What this machine's QEMU can really do, by trying it.
 //!
-//! A `/dev/kvm` may open and then hang at the guest's first interrupt, so KVM counts only after a whole boot under it
-//! within a time limit. The answer holds until the host restarts and is remembered in the target directory.
+//! A `/dev/kvm` may open and then hang at the guest's first interrupt, or be emulated itself and slower than QEMU's own
+//! translator. So KVM counts only after a whole boot under it that is no slower than the same boot under TCG. The
+//! answer holds until the host restarts and is remembered in the target directory.
 
 use crate::{
     boot::{self, Console},
@@ -16,13 +17,16 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-/// How long a boot under KVM may take until the monitor has run one command: a working one needs well under a second.
-const KVM_LIMIT: Duration = Duration::from_secs(5);
+/// How long a trial boot under TCG may take until the monitor has run one command. It needs well under a second.
+const TRIAL_LIMIT: Duration = Duration::from_secs(30);
 
-/// KVM where a kernel has booted under it, else TCG.
+/// What a trial under KVM gets at least, so that a short hiccup does not decide.
+const KVM_GRACE: Duration = Duration::from_secs(1);
+
+/// KVM where a kernel has booted under it in good time, else TCG.
 pub fn choose(qemu: &Qemu, kernel: &Path, symbols: &Symbols) -> Result<Accel> {
     if fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_err() {
         return Ok(Accel::Tcg);
@@ -31,12 +35,17 @@ pub fn choose(qemu: &Qemu, kernel: &Path, symbols: &Symbols) -> Result<Accel> {
     if let Some(works) = memory.recall() {
         return Ok(if works { Accel::Kvm } else { Accel::Tcg });
     }
-    eprintln!("Trying a boot under KVM");
-    let machine = Machine { accel: Accel::Kvm, exec: Some("help".into()), ..Machine::new(kernel) };
-    let outcome = boot::boot(&qemu.program, &machine, symbols, Console::Quiet, Some(KVM_LIMIT))?;
+    eprintln!("Trying whether KVM is of use here");
+    let trial = |accel, limit| {
+        let machine = Machine { accel, exec: Some("help".into()), ..Machine::new(kernel) };
+        boot::boot(&qemu.program, &machine, symbols, Console::Quiet, Some(limit))
+    };
+    let start = Instant::now();
+    trial(Accel::Tcg, TRIAL_LIMIT)?;
+    let outcome = trial(Accel::Kvm, start.elapsed().max(KVM_GRACE))?;
     let works = outcome.ending == Ending::Success;
     if !works {
-        eprintln!("/dev/kvm is here, but a trial boot under KVM did not work ({}): using TCG", outcome.ending);
+        eprintln!("KVM is here, but slower than TCG or not working: using TCG");
     }
     memory.remember(works);
     Ok(if works { Accel::Kvm } else { Accel::Tcg })
@@ -88,7 +97,7 @@ impl Memory {
     fn remember(&self, works: bool) {
         if let Some(file) = &self.0 {
             // Without the file the next run tries again.
-            fs::write(file, if works { "works" } else { "hangs" }).ok();
+            fs::write(file, if works { "works" } else { "no" }).ok();
         }
     }
 }
