@@ -84,7 +84,7 @@ impl Finder<'_> {
         let anchor = self.anchors.last().copied().unwrap_or(line).min(line);
         let reason = self.source.note("SAFETY:", line, line).or_else(|| self.source.note("SAFETY:", anchor, line));
         let reason = match kind {
-            Kind::Function | Kind::Trait | Kind::Macro => reason
+            Kind::Function | Kind::Trait | Kind::Attribute | Kind::Macro => reason
                 .or_else(|| self.source.note("# Safety", anchor, line))
                 .or_else(|| self.source.note("# Safety", line, line)),
             _ => reason,
