@@ -107,7 +107,9 @@ impl<D: Device> Session<D> {
                 object.device.pre_interrupts_disabled(at);
             }
             for interrupt in around.creator.interrupts.iter().rev() {
-                interrupt.disconnect(surprise, at);
+                if let Err(error) = interrupt.disconnect(surprise, at) {
+                    around.shared.report(error, at);
+                }
             }
             if self.reached >= Reached::ObjectsStarted {
                 for item in around.creator.objects.iter().rev() {

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{Creator, Device, InterruptRow, Result, device::DeviceObject};
 use alloc::{format, string::String, sync::Arc};
-use core::{any::type_name, fmt};
+use core::{any::type_name, fmt, mem};
 use io::{Affinity, Grant, MessageSource, Policy, Priority};
 use ke::{
     At, AtMost, CanTry, CeilingTooLow, Claim, Connection, Dirql, Dispatch, InterruptGuard, InterruptLock, IsrLevel,
@@ -85,8 +85,16 @@ struct Setup<D: Device> {
     target: Option<(Arc<DeviceObject<D>>, Assignment)>,
     /// The driver disabled it; it stays disconnected over restarts until the driver enables it.
     disabled: bool,
-    /// The enable callback has succeeded, and the disable callback has not run since.
-    enabled: bool,
+    reached: Reached,
+}
+
+/// How far attaching got; each step includes those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Reached {
+    Nothing,
+    Connected,
+    SwitchedOn,
+    Enabled,
 }
 
 /// What the bus gave an interrupt.
@@ -97,29 +105,43 @@ pub(crate) struct Assignment {
 }
 
 impl<H: EvtIsr> Object<H> {
-    /// Connects to the target and runs the enable callback.
+    /// Connects to the target and runs the enable callback. On an error everything has been undone.
     fn attach(&self, setup: &mut Setup<H::Device>, at: &mut At<'_, Passive>) -> Result<()> {
+        let attached = self.try_attach(setup, at);
+        if attached.is_err() {
+            // What cannot be undone is not worse than what is being returned.
+            let _ = self.detach(setup, at);
+        }
+        attached
+    }
+
+    fn try_attach(&self, setup: &mut Setup<H::Device>, at: &mut At<'_, Passive>) -> Result<()> {
         let Some((device, Assignment { grant, source })) = &setup.target else { return Ok(()) };
         let connection =
             Connection { cpu: grant.cpu, vector: grant.vector, mode: Mode::Latched, source: source.clone() };
         let context = Context { device: device.clone(), this: self.interrupt.clone() };
         self.interrupt.connect(at, connection, context)?;
-        let enabled =
-            self.in_critical_section(at, |handler, device, state, irq| handler.evt_enable(device, state, irq));
-        setup.enabled = enabled.is_ok();
-        if enabled.is_err() {
-            self.detach(setup, at);
-        }
-        enabled
+        setup.reached = Reached::Connected;
+        source.switch_on(at)?;
+        setup.reached = Reached::SwitchedOn;
+        self.in_critical_section(at, |handler, device, state, irq| handler.evt_enable(device, state, irq))?;
+        setup.reached = Reached::Enabled;
+        Ok(())
     }
 
     /// Runs the disable callback, if the enable callback has succeeded, and disconnects. Nothing happens when nothing is
-    /// connected.
-    fn detach(&self, setup: &mut Setup<H::Device>, at: &mut At<'_, Passive>) {
-        if core::mem::take(&mut setup.enabled) {
+    /// connected. An error of the source does not stop it.
+    fn detach(&self, setup: &mut Setup<H::Device>, at: &mut At<'_, Passive>) -> Result<(), io::Error> {
+        let reached = mem::replace(&mut setup.reached, Reached::Nothing);
+        if reached >= Reached::Enabled {
             self.in_critical_section(at, |handler, device, state, irq| handler.evt_disable(device, state, irq));
         }
+        let off = match &setup.target {
+            Some((_, Assignment { source, .. })) if reached >= Reached::SwitchedOn => source.switch_off(at),
+            _ => Ok(()),
+        };
         drop(self.interrupt.disconnect(at));
+        off
     }
 
     fn in_critical_section<R>(
@@ -235,15 +257,14 @@ impl<H: EvtIsr> Interrupt<H> {
     pub fn disable(&self, at: &mut At<'_, Passive>) -> Result<()> {
         let mut setup = self.0.setup.acquire(at);
         setup.disabled = true;
-        self.0.detach(&mut setup, at);
-        Ok(())
+        Ok(self.0.detach(&mut setup, at)?)
     }
 
     /// WdfInterruptEnable: connected again, then the enable callback. PASSIVE.
     #[track_caller]
     pub fn enable(&self, at: &mut At<'_, Passive>) -> Result<()> {
         let mut setup = self.0.setup.acquire(at);
-        if !core::mem::take(&mut setup.disabled) {
+        if !mem::take(&mut setup.disabled) {
             return Ok(());
         }
         self.0.attach(&mut setup, at)
@@ -292,8 +313,8 @@ pub(crate) trait AnyInterrupt<D: Device>: Send + Sync {
     /// Connects and enables it, unless the driver has disabled it.
     fn connect(&self, device: &Arc<DeviceObject<D>>, assignment: Assignment, at: &mut At<'_, Passive>) -> Result<()>;
     /// Disables and disconnects it, if it is connected. When the hardware is gone, by `surprise`, the disable callback
-    /// does not run.
-    fn disconnect(&self, surprise: bool, at: &mut At<'_, Passive>);
+    /// does not run. An error of the source does not stop it.
+    fn disconnect(&self, surprise: bool, at: &mut At<'_, Passive>) -> Result<(), io::Error>;
     /// A line for the monitor.
     fn row(&self, at: &mut At<'_, Passive>) -> InterruptRow;
 }
@@ -336,11 +357,14 @@ impl<H: EvtIsr> AnyInterrupt<H::Device> for Keeper<H> {
         self.0.attach(&mut setup, at)
     }
 
-    fn disconnect(&self, surprise: bool, at: &mut At<'_, Passive>) {
+    fn disconnect(&self, surprise: bool, at: &mut At<'_, Passive>) -> Result<(), io::Error> {
         let mut setup = self.0.setup.acquire(at);
-        setup.enabled &= !surprise;
-        self.0.detach(&mut setup, at);
+        if surprise {
+            setup.reached = setup.reached.min(Reached::SwitchedOn);
+        }
+        let detached = self.0.detach(&mut setup, at);
         setup.target = None;
+        detached
     }
 
     fn row(&self, at: &mut At<'_, Passive>) -> InterruptRow {
@@ -406,7 +430,7 @@ impl<'a, H: EvtIsr> InterruptBuilder<'a, H> {
         let routine = Routine { handler, device_name: creator.device_name.clone(), message, policy };
         let object = Arc::new(Object {
             interrupt: ke::Interrupt::new(routine, lock),
-            setup: WaitLock::new(Setup { target: None, disabled: false, enabled: false }),
+            setup: WaitLock::new(Setup { target: None, disabled: false, reached: Reached::Nothing }),
         });
         creator.interrupts.push(Arc::new(Keeper(object.clone())));
         Ok(Interrupt(object))

@@ -1,32 +1,37 @@
 //! Where a message-signaled interrupt comes from: programmed here, masked and unmasked by the core.
 //!
-//! A function's messages are programmed all together before the first is connected, and left masked; a function without
-//! mask bits is simply on, and what it sends before its interrupt is connected is counted as unexpected. After the last
-//! is disconnected they are switched off together.
+//! A function's messages are programmed all together before the first is connected, and left off or masked. MSI is
+//! switched on with the first interrupt that is connected and off with the last, so a function without mask bits sends
+//! nothing that nobody would take.
 
 use crate::{Error, Messages, Msi, MsiX, PciDevice, mapping::Mapped};
 use alloc::{sync::Arc, vec::Vec};
 use core::{fmt, sync::atomic::AtomicU32};
-use ke::{At, Dirql, Mmio, Passive, Source, hal::MsiMessage};
+use ke::{At, Dirql, Mmio, Passive, Source, WaitLock, hal::MsiMessage};
 
 /// One message of a function.
 pub struct MessageSource {
     device: Arc<PciDevice>,
     message: u16,
-    mask: Mask,
+    kind: Kind,
 }
 
-/// What masks the message.
-enum Mask {
-    /// The mask bits of MSI, if the function has any, and what they should be.
-    Msi(Msi, Arc<AtomicU32>),
-    /// The MSI-X table.
+enum Kind {
+    Msi(Msi, Arc<MsiState>),
     MsiX(MsiX, Arc<Mmio>),
 }
 
+/// What the messages of an MSI function share.
+struct MsiState {
+    /// What its mask bits should be, if it has any.
+    mask: AtomicU32,
+    /// How many messages are switched on. MSI is on exactly while this is not 0.
+    on: WaitLock<u16>,
+}
+
 impl PciDevice {
-    /// Programs `messages`, from message 0 on, and switches them on, masked where the function can mask, its line
-    /// disabled. `None` for those that nobody will use. For MSI all are of one block: the same address, consecutive data.
+    /// Programs `messages`, from message 0 on, and leaves them off or masked, the function's line disabled. `None` for
+    /// those that nobody will use. For MSI all are of one block: the same address, consecutive data.
     /// PASSIVE.
     pub fn program_messages(
         self: &Arc<Self>,
@@ -39,15 +44,13 @@ impl PciDevice {
         if used > kind.count() {
             return Err(Error::NoSuchMessage { location, message: used - 1, available: kind.count() });
         }
-        let source = |message, mask| MessageSource { device: self.clone(), message, mask };
+        let source = |message, kind| MessageSource { device: self.clone(), message, kind };
         match kind {
             Messages::Msi(msi) => {
                 let first = messages.first().copied().flatten().ok_or(Error::NoMessages(location))?;
-                let mut function = self.function(at);
-                msi.program(&mut function, first, used.next_power_of_two())?;
-                msi.set_enabled(&mut function, true)?;
-                let mask = Arc::new(AtomicU32::new(u32::MAX));
-                Ok((0..used).map(|n| source(n, Mask::Msi(msi, mask.clone()))).collect())
+                msi.program(&mut self.function(at), first, used.next_power_of_two())?;
+                let state = Arc::new(MsiState { mask: AtomicU32::new(u32::MAX), on: WaitLock::new(0) });
+                Ok((0..used).map(|n| source(n, Kind::Msi(msi, state.clone()))).collect())
             }
             Messages::MsiX(msix) => {
                 let table = Arc::new(self.map_table(at, &msix)?);
@@ -63,7 +66,7 @@ impl PciDevice {
                     }
                 }
                 msix.unmask_function(&mut self.function(at))?;
-                Ok((0..used).map(|n| source(n, Mask::MsiX(msix, table.clone()))).collect())
+                Ok((0..used).map(|n| source(n, Kind::MsiX(msix, table.clone()))).collect())
             }
         }
     }
@@ -71,15 +74,11 @@ impl PciDevice {
     /// Switches all messages off. A function that is gone has none: that is no error. PASSIVE.
     pub fn disable_messages(&self, at: &mut At<'_, Passive>) -> Result<(), Error> {
         let mut function = self.function(at);
-        let result = match self.messages() {
+        gone_is_off(match self.messages() {
             Some(Messages::Msi(msi)) => msi.set_enabled(&mut function, false),
             Some(Messages::MsiX(msix)) => msix.disable(&mut function),
             None => Ok(()),
-        };
-        match result {
-            Err(Error::Gone(_)) => Ok(()),
-            other => other,
-        }
+        })
     }
 
     fn map_table(&self, at: &mut At<'_, Passive>, msix: &MsiX) -> Result<Mmio, Error> {
@@ -90,15 +89,45 @@ impl PciDevice {
 }
 
 impl MessageSource {
+    /// Lets the function send the message: its interrupt is connected. PASSIVE.
+    pub fn switch_on(&self, at: &mut At<'_, Passive>) -> Result<(), Error> {
+        let Kind::Msi(msi, state) = &self.kind else { return Ok(()) };
+        let mut on = state.on.acquire(at);
+        if *on == 0 {
+            msi.set_enabled(&mut self.device.function(at), true)?;
+        }
+        *on += 1;
+        Ok(())
+    }
+
+    /// Undoes one [`Self::switch_on`]: its interrupt is about to be disconnected. Of several messages without mask bits,
+    /// each can still arrive until the last is switched off; the core counts it as unexpected. PASSIVE.
+    pub fn switch_off(&self, at: &mut At<'_, Passive>) -> Result<(), Error> {
+        let Kind::Msi(msi, state) = &self.kind else { return Ok(()) };
+        let mut on = state.on.acquire(at);
+        *on -= 1;
+        if *on > 0 {
+            return Ok(());
+        }
+        gone_is_off(msi.set_enabled(&mut self.device.function(at), false))
+    }
+
     /// `false`: the function cannot mask, or the bit did not take because it is stuck or the function is gone.
     fn set_masked(&self, at: &mut At<'_, Dirql>, masked: bool) -> bool {
-        match &self.mask {
-            Mask::Msi(msi, wanted) => {
+        match &self.kind {
+            Kind::Msi(msi, state) => {
                 let registers = &mut self.device.function(at).registers;
-                msi.set_masked(registers, wanted, self.message, masked).unwrap_or(false)
+                msi.set_masked(registers, &state.mask, self.message, masked).unwrap_or(false)
             }
-            Mask::MsiX(msix, table) => msix.set_masked(&mut Mapped::new(table, 0, at), self.message, masked),
+            Kind::MsiX(msix, table) => msix.set_masked(&mut Mapped::new(table, 0, at), self.message, masked),
         }
+    }
+}
+
+fn gone_is_off(result: Result<(), Error>) -> Result<(), Error> {
+    match result {
+        Err(Error::Gone(_)) => Ok(()),
+        other => other,
     }
 }
 
