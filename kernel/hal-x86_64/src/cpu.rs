@@ -9,7 +9,10 @@ use core::{
     arch::asm,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
-use ke::percpu::{PerCpu, offset};
+use ke::{
+    irql,
+    percpu::{PerCpu, offset, pending},
+};
 use spin::Once;
 use x86_64::{
     VirtAddr,
@@ -170,34 +173,58 @@ macro_rules! gs_read {
     };
 }
 
+/// One instruction on a field of the block with a constant.
+macro_rules! gs_constant {
+    ($instruction:literal, $offset:expr, $value:expr) => {
+        asm!(
+            concat!($instruction, " ptr gs:[{offset}], {value}"),
+            offset = const $offset,
+            value = const $value,
+            options(nostack),
+        )
+    };
+}
+
 gs_read!(level_word, u64, "r", offset::LEVEL, "The level word.");
-gs_read!(pending, u32, "e", offset::PENDING, "The pending word.");
+gs_read!(pending_word, u32, "e", offset::PENDING, "The pending word.");
 gs_read!(number, u32, "e", offset::NUMBER, "This CPU's number.");
 gs_read!(block, u64, "r", offset::THIS, "The address of this CPU's block.");
 gs_read!(current, u64, "r", offset::CURRENT, "The address of the running thread.");
 gs_read!(first_vector, u64, "r", offset::VECTORS, "The slot of vector 0: null in an early block.");
 gs_read!(deferred_frees_word, u64, "r", offset::HAL, "The head of the list of blocks whose freeing is deferred.");
 
-/// Stores the level word: one instruction, and a compiler barrier.
+/// Stores the level word: one instruction for the levels that the compiler knows, and a compiler barrier.
 #[inline(always)]
 pub fn set_level(level: u8) {
     // SAFETY: as in `gs_read`; not `nomem`, so that memory accesses stay on their side.
     unsafe {
-        asm!(
-            "mov qword ptr gs:[{offset}], {level:r}",
-            offset = const offset::LEVEL,
-            level = in(reg) u64::from(level),
-            options(nostack, preserves_flags),
-        );
+        match level {
+            irql::PASSIVE => gs_constant!("mov qword", offset::LEVEL, irql::PASSIVE),
+            irql::DISPATCH => gs_constant!("mov qword", offset::LEVEL, irql::DISPATCH),
+            _ => asm!(
+                "mov qword ptr gs:[{offset}], {level:r}",
+                offset = const offset::LEVEL,
+                level = in(reg) u64::from(level),
+                options(nostack, preserves_flags),
+            ),
+        }
     }
 }
 
-/// ORs into the pending word: one instruction.
+/// ORs into the pending word: one instruction for the bit that ISRs set.
 #[inline(always)]
 pub fn set_pending(bits: u32) {
     // SAFETY: as in `gs_read`.
     unsafe {
-        asm!("or dword ptr gs:[{offset}], {bits:e}", offset = const offset::PENDING, bits = in(reg) bits, options(nostack));
+        match bits {
+            pending::DPC => gs_constant!("or dword", offset::PENDING, pending::DPC),
+            _ => asm!(
+                "or dword ptr gs:[{offset}], {bits:e}",
+                offset = const offset::PENDING,
+                bits = in(reg) bits,
+                options(nostack),
+            ),
+        }
     }
 }
 
@@ -248,6 +275,19 @@ pub fn set_task_priority(class: u8) {
 /// The IRQL: the higher of level word and CR8.
 pub fn irql() -> u8 {
     (level_word() as u8).max(task_priority())
+}
+
+/// `cli`, a compiler barrier.
+#[inline(always)]
+pub fn disable_interrupts() {
+    interrupts::disable();
+}
+
+/// `sti`, a compiler barrier; the `x86_64` crate's is two instructions.
+#[inline(always)]
+pub fn enable_interrupts() {
+    // SAFETY: there is a handler for every vector.
+    unsafe { asm!("sti", options(nostack, preserves_flags)) };
 }
 
 /// Runs `f` with this CPU's interrupts off.

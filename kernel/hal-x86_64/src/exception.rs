@@ -12,7 +12,6 @@ use x86_64::registers::control::Cr2;
 /// The interrupted state, as the stub below pushes it.
 #[derive(Debug)]
 #[repr(C)]
-#[allow(missing_docs)]
 pub struct Frame {
     pub r15: u64,
     pub r14: u64,

@@ -50,7 +50,7 @@ unsafe impl Hal for X86Hal {
     }
     #[inline(always)]
     fn pending(&self) -> u32 {
-        cpu::pending()
+        cpu::pending_word()
     }
     #[inline(always)]
     fn set_pending(&self, bits: u32) {
@@ -62,11 +62,11 @@ unsafe impl Hal for X86Hal {
     }
     #[inline(always)]
     fn disable_interrupts(&self) {
-        interrupts::disable();
+        cpu::disable_interrupts();
     }
     #[inline(always)]
     fn enable_interrupts(&self) {
-        interrupts::enable();
+        cpu::enable_interrupts();
     }
     #[inline(always)]
     fn cpu(&self) -> u32 {
