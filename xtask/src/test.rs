@@ -66,7 +66,7 @@ pub fn test(args: TestArgs) -> Result<ExitCode> {
         }
         Err(error) => report.step("README.md", || bail!("cannot be read: {error}")),
     }
-    eprintln!("--- boots in QEMU {}", qemu.version);
+    eprintln!("=== boots in QEMU {}", qemu.version);
     match workspace::build_kernel().and_then(|kernel| Ok((Symbols::load(&kernel, &workspace::root())?, kernel))) {
         Ok((symbols, kernel)) => {
             let cases = qemu_cases::cases(&kernel);
@@ -135,7 +135,7 @@ fn shell(command: &str) -> Result<()> {
         .stdin(Stdio::null())
         .status()
         .context("there is no `sh`")?;
-    ensure!(status.success(), "`{command}` failed ({status})");
+    ensure!(status.success(), "{status}");
     Ok(())
 }
 
@@ -149,22 +149,22 @@ struct Report {
 
 impl Report {
     fn step(&mut self, name: &str, run: impl FnOnce() -> Result<()>) {
-        eprintln!("--- {name}");
+        eprintln!("=== {name}");
         let start = Instant::now();
         match run() {
             Ok(()) => {
                 self.passed += 1;
-                eprintln!("--- {name}: passed ({:.1} s)", start.elapsed().as_secs_f64());
+                eprintln!("=== {name}: passed ({:.1} s)", start.elapsed().as_secs_f64());
             }
             Err(error) => {
-                eprintln!("--- {name}: FAILED: {error:#}");
+                eprintln!("=== {name}: FAILED: {error:#}");
                 self.failed.push(format!("{name}: {error:#}"));
             }
         }
     }
 
     fn skip(&mut self, name: &str, reason: &str) {
-        eprintln!("--- {name}: skipped: {reason}");
+        eprintln!("=== {name}: skipped: {reason}");
         if std::env::var_os(REQUIRE_X2APIC).is_some_and(|value| value == "1") {
             self.failed.push(format!("{name}: {reason}, and {REQUIRE_X2APIC}=1 demands it"));
         } else {
