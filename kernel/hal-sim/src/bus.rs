@@ -15,6 +15,14 @@ pub const ECAM_BASE: u64 = 0xb000_0000;
 /// The buses that the window covers: bus 0 alone.
 pub const ECAM_BUSES: std::ops::RangeInclusive<u8> = 0..=0;
 
+/// What firmware says about the simulated machine's PCI: where `io::Bus::enumerate` finds the devices.
+pub fn platform() -> io::Platform {
+    let region =
+        io::EcamRegion { physical: ECAM_BASE, segment: 0, first_bus: *ECAM_BUSES.start(), last_bus: *ECAM_BUSES.end() };
+    // SAFETY: addresses on the simulated machine are numbers that it decodes; nothing but this bus answers there.
+    unsafe { io::Platform::new(vec![region], Vec::new()) }
+}
+
 const ECAM_SIZE: u64 = 1 << 20;
 const BARS_BELOW_4G: u64 = 0xfe00_0000;
 const BARS_ABOVE_4G: u64 = 0x80_0000_0000;

@@ -110,9 +110,21 @@ impl Priorities {
         if let Some(&(_, priority)) = self.actors.iter().find(|(known, _)| *known == actor) {
             return priority;
         }
-        let priority = 1 + (self.random.next() >> 2) as i64;
+        let priority = self.draw();
         self.actors.push((actor, priority));
         priority
+    }
+
+    fn draw(&mut self) -> i64 {
+        1 + (self.random.next() >> 2) as i64
+    }
+
+    fn set(&mut self, actor: Actor, to: i64) {
+        for (known, priority) in &mut self.actors {
+            if *known == actor {
+                *priority = to;
+            }
+        }
     }
 
     fn choose(&mut self, question: u32, alternatives: &[Actor]) -> usize {
@@ -120,16 +132,17 @@ impl Priorities {
             return if self.random.below(8) == 0 { 1 + self.random.below(alternatives.len() - 1) } else { 0 };
         }
         let best = self.best(alternatives);
-        if !self.change_points.contains(&question) {
+        let change = self.change_points.contains(&question);
+        if !change {
+            // Devices and clocks do one thing at a time and then are not ahead of everybody again.
+            if !matches!(alternatives[best], Actor::Cpu(_)) {
+                let priority = self.draw();
+                self.set(alternatives[best], priority);
+            }
             return best;
         }
         self.lowest -= 1;
-        let actor = alternatives[best];
-        for (known, priority) in &mut self.actors {
-            if *known == actor {
-                *priority = self.lowest;
-            }
-        }
+        self.set(alternatives[best], self.lowest);
         self.best(alternatives)
     }
 

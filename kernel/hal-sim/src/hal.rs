@@ -346,7 +346,7 @@ impl Machine {
     }
 
     /// Runs `f` on a model and applies what it did to the rest of the machine.
-    fn with_model<R>(&self, slot: usize, f: impl FnOnce(&mut dyn Model, &mut BusAccess<'_>) -> R) -> R {
+    pub(crate) fn with_model<R>(&self, slot: usize, f: impl FnOnce(&mut dyn Model, &mut BusAccess<'_>) -> R) -> R {
         let (result, effects) = {
             let (bus, memory) = (&mut *self.bus.borrow_mut(), &mut *self.memory.borrow_mut());
             bus.with_model(slot, memory, self.now.get(), f)
@@ -375,7 +375,7 @@ impl Machine {
 
     /// Whether this allocation is one that the schedule lets fail.
     fn allocation_fails(&self, what: &str) -> bool {
-        let fails = self.config.failing_allocations && !self.quiet.get() && self.choose_outcome();
+        let fails = self.config.failing_allocations && self.choose_outcome();
         if fails {
             self.note(|_| format!("no memory for {what}"));
         }

@@ -51,7 +51,7 @@ mod schedule;
 mod stand_in;
 mod trace;
 
-pub use bus::{ECAM_BASE, ECAM_BUSES};
+pub use bus::{ECAM_BASE, ECAM_BUSES, platform};
 pub use explore::{Device, Explorer, Failure, Granularity, Setup, Stats, Switcher, run_once};
 pub use fault::FaultKind;
 pub use stand_in::StandInCell;

@@ -61,6 +61,8 @@ pub(crate) struct Machine {
     pub(crate) dead: Cell<bool>,
     /// Booting: nothing is asked and nothing interrupts.
     pub(crate) quiet: Cell<bool>,
+    /// Whether the scenario's main thread is at work: before and after it, every question gets the default.
+    pub(crate) asking: Cell<bool>,
     pub(crate) main_done: Cell<bool>,
     pub(crate) finished: Cell<bool>,
     pub(crate) chooser: RefCell<Chooser>,
@@ -99,6 +101,8 @@ pub(crate) enum CpuWait {
     Nothing,
     Halted,
     Spinning(usize),
+    /// Lets the others go on until none of them can.
+    Yielding,
 }
 
 /// A message on its way.
@@ -173,6 +177,7 @@ impl Machine {
             running: Cell::new(0),
             dead: Cell::new(false),
             quiet: Cell::new(true),
+            asking: Cell::new(false),
             main_done: Cell::new(false),
             finished: Cell::new(false),
             chooser: RefCell::new(chooser),
@@ -232,6 +237,8 @@ impl Machine {
         }
         self.running.set(0);
         let main = move |at: &mut At<'_, Passive>| {
+            this.get().settle();
+            this.get().asking.set(true);
             main(at);
             this.get().main_returned();
         };
@@ -241,6 +248,7 @@ impl Machine {
     }
 
     fn main_returned(&self) {
+        self.asking.set(false);
         let level = self.irql();
         if level != 0 {
             self.fail_here(FaultKind::IrqlImbalance, format!("the main thread ends at IRQL {level}"));

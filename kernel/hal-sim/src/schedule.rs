@@ -18,7 +18,7 @@ use crate::{
 use ke::{hal::MsiMessage, percpu::CLOCK_VECTOR};
 
 /// A schedule with more stops does not end by itself.
-const MAX_STOPS: u32 = 1_000_000;
+const MAX_STOPS: u32 = 50_000;
 /// A CPU that stops so often in a row without blocking polls for something: others get a turn.
 const PATIENCE: u32 = 2_000;
 /// A periodic timer that outlives the main thread fires so often and is then cut off.
@@ -90,7 +90,11 @@ impl Machine {
             let me = self.running.get();
             let count = self.cpus.len();
             let able = (1..=count).map(|n| (me + n) % count).filter(|cpu| self.is_able(*cpu));
-            let able: Vec<Action> = able.map(Action::Run).collect();
+            let mut able: Vec<Action> = able.map(Action::Run).collect();
+            if able.is_empty() {
+                let yielding = (0..count).filter(|cpu| self.cpus[*cpu].wait.get() == CpuWait::Yielding);
+                able.extend(yielding.map(Action::Run));
+            }
             if !able.is_empty() {
                 match self.choose(&able) {
                     Action::Run(cpu) if cpu == me => return,
@@ -108,6 +112,13 @@ impl Machine {
         }
     }
 
+    /// Lets everything that the core has started come to rest before the scenario begins.
+    pub(crate) fn settle(&self) {
+        self.cpu().wait.set(CpuWait::Yielding);
+        self.block();
+        self.cpu().wait.set(CpuWait::Nothing);
+    }
+
     /// Whether `cpu` can run, at least an interrupt.
     fn is_able(&self, cpu: usize) -> bool {
         let cpu = &self.cpus[cpu];
@@ -123,7 +134,7 @@ impl Machine {
 
     fn choose(&self, actions: &[Action]) -> Action {
         let actors: Vec<Actor> = actions.iter().map(|action| self.actor(*action)).collect();
-        let chosen = self.chooser.borrow_mut().choose(&actors);
+        let chosen = if self.asking.get() { self.chooser.borrow_mut().choose(&actors) } else { 0 };
         if chosen != 0 {
             self.recorder.borrow_mut().mark_deviation();
             if let Action::Run(cpu) = actions[chosen] {
@@ -135,7 +146,7 @@ impl Machine {
 
     /// A question about an outcome: `true` is a deviation.
     pub(crate) fn choose_outcome(&self) -> bool {
-        let deviates = self.chooser.borrow_mut().choose(&[Actor::Outcome; 2]) == 1;
+        let deviates = self.asking.get() && self.chooser.borrow_mut().choose(&[Actor::Outcome; 2]) == 1;
         if deviates {
             self.recorder.borrow_mut().mark_deviation();
         }
@@ -207,9 +218,7 @@ impl Machine {
                 self.now.set(self.now.get().max(step.at.unwrap_or(0)));
                 let name = self.bus.borrow().slots()[slot].name.clone();
                 self.note_outside(&name, step.what);
-                let (bus, memory) = (&mut *self.bus.borrow_mut(), &mut *self.memory.borrow_mut());
-                let ((), effects) = bus.with_model(slot, memory, self.now.get(), |model, bus| model.step(step.id, bus));
-                self.apply(slot, effects);
+                self.with_model(slot, |model, bus| model.step(step.id, bus));
             }
             Action::Clock(cpu) => {
                 let deadline = self.cpus[cpu].clock.replace(u64::MAX);
@@ -245,7 +254,7 @@ impl Machine {
         let message = InFlight { slot, cpu, vector };
         // With every CPU waiting a late message is the same as one now.
         let somebody_runs = (0..self.cpus.len()).any(|cpu| self.is_able(cpu));
-        if somebody_runs && !self.quiet.get() && self.choose_outcome() {
+        if somebody_runs && self.choose_outcome() {
             self.note_outside(&name, "the message is late");
             self.in_flight.borrow_mut().push(message);
         } else {
@@ -322,7 +331,9 @@ impl Machine {
             match cpu.wait.get() {
                 CpuWait::Halted => continue,
                 CpuWait::Spinning(_) => parts.push(format!("CPU {n} ({name}) spins{}", last_point(strand.last))),
-                CpuWait::Nothing => parts.push(format!("CPU {n} runs {name}{}", last_point(strand.last))),
+                CpuWait::Nothing | CpuWait::Yielding => {
+                    parts.push(format!("CPU {n} runs {name}{}", last_point(strand.last)))
+                }
             }
         }
         let on_cpu = |fiber| self.cpus.iter().any(|cpu| cpu.fiber.get() == fiber);

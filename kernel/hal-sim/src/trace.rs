@@ -5,6 +5,10 @@
 
 use std::{collections::HashMap, fmt, panic::Location};
 
+/// Of a longer trace only the beginning and the end are printed.
+const SHOWN: usize = 400;
+const FIRST_SHOWN: usize = 60;
+
 /// A recorded schedule. Its `Display` is the text that a failure prints.
 #[derive(Debug, Clone, Default)]
 pub struct Trace {
@@ -40,7 +44,15 @@ impl Trace {
 impl fmt::Display for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "      time cpu irql who                  what")?;
-        for line in &self.lines {
+        let left_out =
+            if self.lines.len() > SHOWN { FIRST_SHOWN..self.lines.len() + FIRST_SHOWN - SHOWN } else { 0..0 };
+        for (n, line) in self.lines.iter().enumerate() {
+            if n == left_out.start && !left_out.is_empty() {
+                writeln!(f, "  ... {} lines ...", left_out.len())?;
+            }
+            if left_out.contains(&n) {
+                continue;
+            }
             let mark = if line.deviation { '*' } else { ' ' };
             let cpu = line.cpu.map_or("-".to_owned(), |cpu| cpu.to_string());
             let irql = if line.cpu.is_some() { line.irql.to_string() } else { "-".to_owned() };

@@ -7,12 +7,15 @@ use crate::{
     fiber::Fibers,
     machine::Outcome,
 };
-use std::{rc::Rc, time::Instant};
+use std::{
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 /// Deviations from its priorities that a random schedule makes.
 const PRIORITY_CHANGES: usize = 3;
-/// Runs that shrinking may take.
-const SHRINKING_RUNS: usize = 5_000;
+/// What shrinking may take.
+const SHRINKING_TIME: Duration = Duration::from_secs(5);
 
 pub(super) struct Search {
     explorer: Explorer,
@@ -154,15 +157,15 @@ impl Search {
 
     /// Drops deviations, large parts first, as long as the same failure stays.
     fn shrink(&mut self, fault: &Fault, mut deviations: Vec<Deviation>) -> Vec<Deviation> {
-        let mut runs = 0;
+        let started = Instant::now();
+        let in_time = || started.elapsed() < SHRINKING_TIME;
         let mut part = deviations.len();
         while part > 0 {
             let mut start = 0;
             let mut dropped = false;
-            while start < deviations.len() && runs < SHRINKING_RUNS {
+            while start < deviations.len() && in_time() {
                 let end = (start + part).min(deviations.len());
                 let without = [&deviations[..start], &deviations[end..]].concat();
-                runs += 1;
                 let outcome = self.run_once(Chooser::script(without));
                 if outcome.fault.is_some_and(|other| other.same(fault)) {
                     // What the run took: a deviation that found no question is dropped too.
@@ -173,7 +176,7 @@ impl Search {
                 }
             }
             // Single deviations are tried until none can go.
-            if part > 1 || !dropped || runs >= SHRINKING_RUNS {
+            if part > 1 || !dropped || !in_time() {
                 part /= 2;
             }
         }
