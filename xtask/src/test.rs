@@ -82,13 +82,17 @@ pub fn test(args: TestArgs) -> Result<ExitCode> {
 
 /// The commands that test on the host, as a person would type them.
 fn host_commands(members: &[Member]) -> Vec<String> {
-    let bare = members.iter().filter(|member| member.runs_on_bare_metal()).map(|member| format!("-p {}", member.name));
-    let bare: Vec<String> = bare.collect();
+    let packages = |wanted: &dyn Fn(&Member) -> bool| -> String {
+        members.iter().filter(|member| wanted(member)).map(|member| format!("-p {} ", member.name)).collect()
+    };
+    let (on_bare, bare_only) = (packages(&Member::runs_on_bare_metal), packages(&Member::is_bare_only));
+    let elsewhere = packages(&|member| !member.is_bare_only());
     let mut commands = vec![
         "cargo fmt --all --check".into(),
         "cargo clippy --workspace --all-targets -- -D warnings".into(),
-        format!("cargo clippy {} --target {BARE_TARGET} -- -D warnings", bare.join(" ")),
-        "RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps".into(),
+        format!("cargo clippy {on_bare}--target {BARE_TARGET} -- -D warnings"),
+        format!("RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps {elsewhere}"),
+        format!("RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps {bare_only}--target {BARE_TARGET}"),
         "cargo test".into(),
     ];
     commands.extend(members.iter().map(|member| format!("cargo test -p {}", member.name)));

@@ -26,6 +26,11 @@ impl Member {
         self.directory.starts_with("drivers/")
     }
 
+    /// Whether it is made for the bare target alone, and only a part of it builds elsewhere.
+    pub fn is_bare_only(&self) -> bool {
+        matches!(self.directory.as_str(), "kernel/hal-x86_64" | "kernel/image")
+    }
+
     /// Whether it is part of what boots.
     pub fn runs_on_bare_metal(&self) -> bool {
         self.is_driver()
