@@ -91,8 +91,10 @@ fn host_commands(members: &[Member]) -> Vec<String> {
         "cargo fmt --all --check".into(),
         "cargo clippy --workspace --all-targets -- -D warnings".into(),
         format!("cargo clippy {on_bare}--target {BARE_TARGET} -- -D warnings"),
-        format!("RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps {elsewhere}"),
-        format!("RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps {bare_only}--target {BARE_TARGET}"),
+        format!("RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --document-private-items {elsewhere}"),
+        format!(
+            "RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --document-private-items {bare_only}--target {BARE_TARGET}"
+        ),
         "cargo test".into(),
     ];
     commands.extend(members.iter().map(|member| format!("cargo test -p {}", member.name)));
