@@ -1,30 +1,38 @@
 //! `cargo xtask bench`: the cost of the interrupt path in guest instructions.
 //!
-//! QEMU counts instructions as time (`-icount shift=0,sleep=off`), so the kernel's own clock gives exact figures, the
-//! same in every run of one build. The kernel prints
+//! The kernel is the one that ships. It opens *windows* around what is to be measured; xtask lets QEMU log every
+//! instruction that runs in them ([`session`], [`trace`]), reads the log with the kernel's own code and debug information
+//! ([`code`]), and counts ([`rows`]). So nothing on the measured path is there for the measurement. QEMU counts
+//! instructions as time (`-icount shift=0,sleep=off`), and nothing else moves the clock: a build's figures are exact, the
+//! same in every run.
 //!
-//! ```text
-//! BENCH <row> <figure> [cr8=<writes>] [apic=<accesses>] [atomic=<operations>]
-//! PATH <row> <hexadecimal address>...
-//! ```
-//!
-//! An instruction is not a cycle, hence the three counts; `PATH` names code that the row runs through. A budget that is
-//! missed is shown; it is no failure.
+//! An instruction is not a cycle, hence the accesses to CR8 and to the local APIC and the atomic operations beside each
+//! figure. A budget that is missed is shown; it is no failure.
+
+mod code;
+mod rows;
+mod session;
+mod trace;
 
 use crate::{
-    boot::{self, Console},
     budgets::{self, ROWS},
     machine::Machine,
     run::in_ci,
     setup::{self, Qemu},
-    status::Ending,
     symbols::Symbols,
     workspace,
 };
 use anyhow::{Context, Result, bail};
-use std::{fmt::Write, path::Path, process::ExitCode, time::Duration};
+use code::Code;
+use rows::Figure;
+use std::{
+    fmt::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
-/// Counting instructions is single-threaded and slow; a run takes some seconds.
+/// A boot takes some seconds; a busy host may take many.
 const LIMIT: Duration = Duration::from_secs(300);
 
 #[derive(clap::Args)]
@@ -35,39 +43,36 @@ pub struct BenchArgs {
     /// Measure three times and fail unless the figures are identical
     #[arg(long)]
     check: bool,
+    /// Print the instructions of this row as they ran
+    #[arg(long, value_name = "ROW", conflicts_with = "json")]
+    listing: Option<String>,
+    /// Measure this kernel instead of building one
+    #[arg(long, value_name = "ELF")]
+    kernel: Option<PathBuf>,
     /// Install what is missing without asking
     #[arg(long)]
     yes: bool,
 }
 
-/// One measured row.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Figure {
-    name: String,
-    value: f64,
-    /// CR8 writes, APIC accesses, atomic operations.
-    accesses: [Option<f64>; 3],
-    /// Addresses in the measured path.
-    path: Vec<u64>,
-}
-
-const ACCESSES: [&str; 3] = ["cr8", "apic", "atomic"];
-
 pub fn bench(args: BenchArgs) -> Result<ExitCode> {
     setup::rust_target()?;
     let qemu = setup::qemu(args.yes || in_ci())?;
-    let kernel = workspace::build_kernel()?;
+    let kernel = args.kernel.map_or_else(workspace::build_kernel, Ok)?;
     let symbols = Symbols::load(&kernel, &workspace::root())?;
-    let figures = measure(&qemu, &kernel, &symbols)?;
+    let code = Code::load(&kernel, &symbols)?;
+    let figures = measure(&qemu, &kernel, &code)?;
     if args.check {
         for _ in 1..3 {
-            check_identical(&figures, &measure(&qemu, &kernel, &symbols)?)?;
+            check_identical(&figures, &measure(&qemu, &kernel, &code)?)?;
         }
     }
-    if args.json {
+    if let Some(row) = &args.listing {
+        let figure = figures.iter().find(|figure| figure.name == row);
+        print!("{}", listing(figure.with_context(|| format!("no row {row} was measured"))?, &code)?);
+    } else if args.json {
         println!("{}", serde_json::to_string_pretty(&json(&figures))?);
     } else {
-        print!("{}{}", table(&figures), paths(&figures, &symbols));
+        print!("{}{}", table(&figures), paths(&figures, &code));
     }
     if args.check {
         eprintln!("Three runs gave identical figures in {} rows", figures.len());
@@ -76,53 +81,12 @@ pub fn bench(args: BenchArgs) -> Result<ExitCode> {
 }
 
 /// One boot's figures.
-pub fn measure(qemu: &Qemu, kernel: &Path, symbols: &Symbols) -> Result<Vec<Figure>> {
+fn measure(qemu: &Qemu, kernel: &Path, code: &Code) -> Result<Vec<Figure>> {
     eprintln!("Measuring in QEMU {}, counting instructions", qemu.version);
-    let machine = Machine { smp: 1, exec: Some("bench".into()), icount: true, ..Machine::new(kernel) };
-    let outcome = boot::boot(&qemu.program, &machine, symbols, Console::Quiet, Some(LIMIT))?;
-    if outcome.ending != Ending::Success {
-        bail!("{}{}the measuring boot failed: {}", outcome.output, outcome.complaints, outcome.ending);
-    }
-    let figures = parse(&outcome.output)?;
-    if figures.is_empty() {
-        bail!("{}the command `bench` printed no figures", outcome.output);
-    }
-    Ok(figures)
-}
-
-/// Reads the figures in a console's output.
-fn parse(output: &str) -> Result<Vec<Figure>> {
-    let mut figures: Vec<Figure> = Vec::new();
-    for line in output.lines() {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        match words[..] {
-            ["BENCH", name, value, ref accesses @ ..] => figures.push(
-                figure(name, value, accesses).with_context(|| format!("the kernel printed a wrong figure: {line}"))?,
-            ),
-            ["PATH", name, ref addresses @ ..] => {
-                let figure = figures.iter_mut().find(|figure| figure.name == name);
-                let figure = figure.with_context(|| format!("a path without its row: {line}"))?;
-                for address in addresses {
-                    let digits = address.trim_start_matches("0x");
-                    let address = u64::from_str_radix(digits, 16);
-                    figure.path.push(address.with_context(|| format!("a path with a wrong address: {line}"))?);
-                }
-            }
-            _ => {}
-        }
-    }
-    Ok(figures)
-}
-
-fn figure(name: &str, value: &str, words: &[&str]) -> Result<Figure> {
-    let row = budgets::row(name).with_context(|| format!("no row is called {name}"))?;
-    let mut accesses = [None; 3];
-    for word in words {
-        let (kind, count) = word.split_once('=').context("an access count is kind=number")?;
-        let kind = ACCESSES.iter().position(|known| *known == kind);
-        accesses[kind.with_context(|| format!("{word} counts nothing that we know"))?] = Some(count.parse()?);
-    }
-    Ok(Figure { name: row.name.into(), value: value.parse()?, accesses, path: Vec::new() })
+    let second_edu = ["-device", "edu"].map(String::from).into();
+    let exec = Some("bench".into());
+    let machine = Machine { smp: 1, exec, icount: true, extra: second_edu, ..Machine::new(kernel) };
+    rows::figures(&session::record(qemu, &machine, LIMIT)?, code)
 }
 
 fn check_identical(first: &[Figure], again: &[Figure]) -> Result<()> {
@@ -136,8 +100,11 @@ fn check_identical(first: &[Figure], again: &[Figure]) -> Result<()> {
             found.map_or("missing".into(), |figure| figure.value.to_string())
         };
         let (one, other) = (find(first), find(again));
+        let path = |figures: &[Figure]| figures.iter().find(|figure| figure.name == row.name).map(|f| f.path.clone());
         if one != other {
             write!(differences, "\n  {}: {one}, then {other}", row.name)?;
+        } else if path(first) != path(again) {
+            write!(differences, "\n  {}: {one}, but on two ways", row.name)?;
         }
     }
     bail!("two runs of the same kernel measured differently:{differences}")
@@ -145,36 +112,36 @@ fn check_identical(first: &[Figure], again: &[Figure]) -> Result<()> {
 
 /// The table a person reads, in the order of the budgets.
 fn table(figures: &[Figure]) -> String {
-    let mut lines =
-        vec![["", "figure", "budget", "Linux", "CR8 writes", "APIC", "atomics", "verdict"].map(String::from)];
+    let head = ["", "figure", "budget", "Linux", "CR8 reads", "CR8 writes", "APIC", "atomics", "verdict"];
+    let mut lines = vec![head.map(String::from)];
     for row in &ROWS {
-        let Some(figure) = figures.iter().find(|figure| figure.name == row.name) else { continue };
-        let [cr8, apic, atomic] = figure.accesses.map(|count| count.map_or("-".into(), number));
+        let figure = figures.iter().find(|figure| figure.name == row.name);
+        let accesses = figure.and_then(|figure| figure.accesses);
+        let [reads, writes, apic, atomics] = accesses.map_or(["-"; 4].map(String::from), |counts| {
+            [counts.cr8_reads, counts.cr8_writes, counts.apic, counts.atomics].map(number)
+        });
         lines.push([
             row.meaning.into(),
-            number(figure.value),
+            figure.map_or("-".into(), |figure| number(figure.value)),
             number(row.budget),
             row.linux.map_or("-".into(), number),
-            cr8,
+            reads,
+            writes,
             apic,
-            atomic,
-            budgets::verdict(row, figure.value),
+            atomics,
+            figure.map_or("not yet".into(), |figure| budgets::verdict(row, figure.value)),
         ]);
     }
+    let columns = head.len();
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..8).map(width).collect();
+    let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut text = String::new();
     for line in &lines {
         text += &format!("{:<1$}", line[0], widths[0]);
-        for column in 1..7 {
+        for column in 1..columns - 1 {
             text += &format!("  {:>1$}", line[column], widths[column]);
         }
-        text += &format!("  {}\n", line[7]);
-    }
-    let missing: Vec<&str> =
-        ROWS.iter().filter(|row| figures.iter().all(|figure| figure.name != row.name)).map(|row| row.name).collect();
-    if !missing.is_empty() {
-        text += &format!("not measured yet: {}\n", missing.join(", "));
+        text += &format!("  {}\n", line[columns - 1]);
     }
     text
 }
@@ -189,25 +156,56 @@ fn number(value: f64) -> String {
     }
 }
 
-/// The functions that the measured paths run through.
-fn paths(figures: &[Figure], symbols: &Symbols) -> String {
+/// The functions that the measured paths run through, each with the instructions that ran in it, in the order in which
+/// they were reached. Rows whose path is the beginning of another's are left out.
+fn paths(figures: &[Figure], code: &Code) -> String {
     let mut text = String::new();
-    for figure in figures.iter().filter(|figure| !figure.path.is_empty()) {
-        text += &format!("\nthrough {}:\n", figure.name);
+    let is_part = |figure: &Figure| {
+        figures.iter().any(|other| other.path.len() > figure.path.len() && other.path.starts_with(&figure.path))
+    };
+    for figure in figures.iter().filter(|figure| !is_part(figure)) {
+        text += &format!("\n{}, instructions by function:\n", figure.name);
+        let mut functions: Vec<(String, u32)> = Vec::new();
         for address in &figure.path {
-            let functions = symbols.functions(*address);
-            match functions.last() {
-                Some(function) => text += &format!("  {function}\n"),
-                None => text += &format!("  {address:#x}\n"),
+            let name = innermost(*address, code);
+            match functions.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, count)) => *count += 1,
+                None => functions.push((name, 1)),
             }
+        }
+        for (function, count) in functions {
+            text += &format!("  {count:>4}  {function}\n");
         }
     }
     text
 }
 
+/// The innermost function at `address` that is not Rust's own.
+fn innermost(address: u64, code: &Code) -> String {
+    let frames = code.functions(address);
+    let ours = frames.iter().find(|frame| !frame.in_library).or(frames.first());
+    ours.map_or_else(|| format!("{address:#x}"), |frame| frame.function.clone())
+}
+
+/// The instructions of a row as they ran, a line whenever the function changes.
+fn listing(figure: &Figure, code: &Code) -> Result<String> {
+    let mut text = String::new();
+    let mut last = None;
+    for (n, address) in figure.path.iter().enumerate() {
+        let functions = code.functions(*address);
+        if last.as_ref() != Some(&functions) {
+            let names: Vec<&str> = functions.iter().map(|frame| &*frame.function).collect();
+            text += &format!("{}:\n", names.join(" < "));
+            last = Some(functions);
+        }
+        text += &format!("{n:>5}  {address:x}  {}\n", code.text(*address)?);
+    }
+    Ok(text)
+}
+
 fn json(figures: &[Figure]) -> serde_json::Value {
     let rows = figures.iter().filter_map(|figure| {
-        let row = budgets::row(&figure.name)?;
+        let row = budgets::row(figure.name)?;
         Some(serde_json::json!({
             "name": figure.name,
             "figure": figure.value,
@@ -220,51 +218,42 @@ fn json(figures: &[Figure]) -> serde_json::Value {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{code::Accesses, *};
 
-    const OUTPUT: &str = "booting\nBENCH isr_entry 26 cr8=0 apic=1 atomic=1\r\nPATH isr_entry ffffffff80201000 0x20\n\
-                          BENCH per_million 8305.5\nBENCHMARK done\n";
-
-    #[test]
-    fn figures_accesses_and_paths_are_read() {
-        let figures = parse(OUTPUT).expect("the lines are right");
-        assert_eq!(figures.len(), 2);
-        assert_eq!(figures[0].value, 26.0);
-        assert_eq!(figures[0].accesses, [Some(0.0), Some(1.0), Some(1.0)]);
-        assert_eq!(figures[0].path, [0xffff_ffff_8020_1000, 0x20]);
-        assert_eq!((figures[1].value, figures[1].accesses), (8305.5, [None; 3]));
-    }
-
-    #[test]
-    fn a_wrong_line_is_an_error_that_shows_it() {
-        for line in ["BENCH isr_entry many", "BENCH unknown_row 1", "BENCH isr_only 1 cr9=1", "PATH isr_only 20"] {
-            let error = format!("{:#}", parse(line).expect_err("the line is wrong"));
-            assert!(error.contains(line), "{error}");
-        }
+    fn figure(name: &'static str, value: f64) -> Figure {
+        Figure { name, value, accesses: None, path: Vec::new() }
     }
 
     #[test]
     fn identical_means_identical() {
-        let figures = parse(OUTPUT).expect("the lines are right");
+        let figures = [figure("isr_entry", 26.0)];
         assert!(check_identical(&figures, &figures).is_ok());
-        let mut other = figures.clone();
-        other[0].value = 27.0;
-        let error = check_identical(&figures, &other).expect_err("they differ").to_string();
+        let error = check_identical(&figures, &[figure("isr_entry", 27.0)]).expect_err("they differ").to_string();
         assert!(error.contains("isr_entry: 26, then 27"), "{error}");
+        let other_way = Figure { path: vec![0x1000], ..figure("isr_entry", 26.0) };
+        let error = check_identical(&figures, &[other_way]).expect_err("they differ").to_string();
+        assert!(error.contains("isr_entry: 26, but on two ways"), "{error}");
     }
 
     #[test]
-    fn the_table_says_what_is_met_missed_and_missing() {
-        let table = table(&parse("BENCH isr_entry 26 cr8=0\nBENCH isr_only 90").expect("the lines are right"));
+    fn the_table_says_what_is_met_missed_and_not_there_yet() {
+        let accesses = Some(Accesses { cr8_writes: 2.0, atomics: 1.0, ..Accesses::default() });
+        let table = table(&[figure("isr_entry", 26.0), Figure { accesses, ..figure("isr_only", 90.0) }]);
         let row = |name: &str| table.lines().find(|line| line.starts_with(name)).expect("the row is there").to_owned();
         assert!(row("raise -> first line").ends_with("met"), "{table}");
-        assert!(row("raise -> back in").ends_with("misses by 18 (25 %)"), "{table}");
-        assert!(row("not measured yet").contains("dpc_entry"), "{table}");
+        let missed: Vec<String> = row("raise -> back in").split_whitespace().map(String::from).collect();
+        assert!(
+            missed.ends_with(
+                &["90", "72", "481", "0", "2", "0", "1", "misses", "by", "18", "(25", "%)"].map(String::from)
+            ),
+            "{table}"
+        );
+        assert!(row("mask + unmask").ends_with("not yet"), "{table}");
     }
 
     #[test]
     fn json_has_the_four_keys() {
-        let rows = json(&parse(OUTPUT).expect("the lines are right"));
+        let rows = json(&[figure("isr_entry", 26.0), figure("per_million", 8305.5)]);
         let expected = serde_json::json!(
             {"name": "isr_entry", "figure": 26.0, "budget": 34.0, "higher_is_better": false});
         assert_eq!(rows[0], expected);

@@ -1,0 +1,166 @@
+//! From traces to figures.
+//!
+//! * A raise is the store to the device's register that is followed by the entry stub of its interrupt. Its figures count
+//!   from that store, plus one for the load of the register's address.
+//! * "First line" of a callback is the first instruction that debug information gives to its body.
+//! * "Back" is the instruction after the store.
+//! * A pair of a lock is an eighth of what eight pairs in a row take beyond none.
+//! * On an idle CPU nobody raises: counted from the entry stub, which the halted CPU enters.
+
+use super::{
+    code::{Accesses, Code, stores},
+    session::Recording,
+};
+use crate::budgets;
+use anyhow::{Context, Result, ensure};
+use iced_x86::Mnemonic;
+
+/// The kernel's marker function.
+const MARK: &str = "kernel::bench::window::mark";
+/// Pairs in a row in a window of a lock.
+const PAIRS: f64 = 8.0;
+/// The load of the register's address, before a raise.
+const ADDRESS_LOAD: f64 = 1.0;
+
+/// One measured row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Figure {
+    pub name: &'static str,
+    pub value: f64,
+    /// None where nothing was traced.
+    pub accesses: Option<Accesses>,
+    /// Addresses of the instructions in the measured path, as they ran.
+    pub path: Vec<u64>,
+}
+
+/// The figures of one boot.
+pub fn figures(recording: &Recording, code: &Code) -> Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    let window = |name| recording.window(name).and_then(|trace| Window::cut(trace, code, name));
+
+    let isr = window("isr")?;
+    let raise = isr.raise(code)?;
+    figures.push(raise.until("isr_entry", isr.first_in("evt_isr", raise.stub, code)?, code)?);
+    figures.push(raise.until("isr_only", raise.back, code)?);
+
+    let dpc = window("dpc")?;
+    let raise = dpc.raise(code)?;
+    figures.push(raise.until("dpc_entry", dpc.first_in("evt_dpc", raise.stub, code)?, code)?);
+    let whole = raise.until("isr_dpc", raise.back, code)?;
+    let queueing = whole.path.iter().copied().filter(|address| code.is_in(*address, "queue_dpc")).collect();
+    let rate = Figure { name: "per_million", value: 1e6 / whole.value, accesses: None, path: Vec::new() };
+    figures.extend([whole, figure("queue_dpc", 0.0, queueing, code)?, rate]);
+
+    let work = window("work_item")?;
+    let raise = work.raise(code)?;
+    figures.push(raise.until("work_item", work.first_in("evt_work_item", raise.stub, code)?, code)?);
+
+    let idle = window("idle")?;
+    let stub = idle.entered_from_halt(code)?;
+    let path = idle.ran[stub..idle.first_in("evt_isr", stub, code)?].to_vec();
+    figures.push(figure("isr_idle", 0.0, path, code)?);
+
+    for name in ["interrupt_lock", "synchronize", "spin_lock"] {
+        figures.push(pair(name, recording.window(name)?, code)?);
+    }
+    for (name, value) in &recording.stated {
+        let row = budgets::row(name).with_context(|| format!("no row is called {name}"))?;
+        figures.push(Figure { name: row.name, value: *value, accesses: None, path: Vec::new() });
+    }
+    Ok(figures)
+}
+
+fn figure(name: &'static str, beyond: f64, path: Vec<u64>, code: &Code) -> Result<Figure> {
+    let accesses = Some(sum(&path, code)?);
+    Ok(Figure { name, value: path.len() as f64 + beyond, accesses, path })
+}
+
+fn sum(path: &[u64], code: &Code) -> Result<Accesses> {
+    path.iter().try_fold(Accesses::default(), |sum, address| Ok(sum.zip(code.accesses(*address)?, |a, b| a + b)))
+}
+
+/// A lock's row: between the first two marks eight pairs, between the last two none.
+fn pair(name: &'static str, trace: &[u64], code: &Code) -> Result<Figure> {
+    let marks = marks(trace, code)?;
+    let [.., first, second, third] = marks[..] else {
+        anyhow::bail!("the window {name} has {} marks instead of three", marks.len());
+    };
+    let (eight, none) = (&trace[first..second], &trace[second..third]);
+    let value = (eight.len() as f64 - none.len() as f64) / PAIRS;
+    let accesses = sum(eight, code)?.zip(sum(none, code)?, |eight, none| (eight - none) / PAIRS);
+    Ok(Figure { name, value, accesses: Some(accesses), path: eight.to_vec() })
+}
+
+fn marks(trace: &[u64], code: &Code) -> Result<Vec<usize>> {
+    let mark = code.address_of(MARK)?;
+    Ok((0..trace.len()).filter(|n| trace[*n] == mark).collect())
+}
+
+/// What ran between two marks.
+struct Window<'t> {
+    name: &'static str,
+    ran: &'t [u64],
+}
+
+/// Where in its window a raise is.
+struct Raise<'t> {
+    ran: &'t [u64],
+    store: usize,
+    stub: usize,
+    back: usize,
+}
+
+impl<'t> Window<'t> {
+    fn cut(trace: &'t [u64], code: &Code, name: &'static str) -> Result<Self> {
+        let marks = marks(trace, code)?;
+        let [first, second] = marks[..] else {
+            anyhow::bail!("the window {name} has {} marks instead of two", marks.len());
+        };
+        Ok(Window { name, ran: &trace[first..second] })
+    }
+
+    fn raise(&self, code: &Code) -> Result<Raise<'t>> {
+        let name = self.name;
+        let entered = stubs(code)?;
+        let stub = self.ran.iter().position(|address| entered.contains(address));
+        let stub = stub.with_context(|| format!("no interrupt came in the window {name}"))?;
+        let store = stub.checked_sub(1).context("the window begins in an interrupt")?;
+        let raise = code.instruction(self.ran[store])?;
+        ensure!(stores(&raise), "the interrupt in the window {name} came after {raise}, which is no raise");
+        let back = self.ran[stub..].iter().position(|address| *address == raise.next_ip());
+        let back = stub + back.with_context(|| format!("the interrupt in the window {name} does not return"))?;
+        Ok(Raise { ran: self.ran, store, stub, back })
+    }
+
+    fn entered_from_halt(&self, code: &Code) -> Result<usize> {
+        let entered = stubs(code)?;
+        for n in 1..self.ran.len() {
+            if entered.contains(&self.ran[n]) && code.instruction(self.ran[n - 1])?.mnemonic() == Mnemonic::Hlt {
+                return Ok(n);
+            }
+        }
+        anyhow::bail!("no interrupt came to an idle CPU in the window {}", self.name)
+    }
+
+    /// The first instruction of `function`, at or after place `from`.
+    fn first_in(&self, function: &str, from: usize, code: &Code) -> Result<usize> {
+        let first = self.ran[from..].iter().position(|address| code.is_in(*address, function));
+        first.map(|first| from + first).with_context(|| format!("{function} did not run in the window {}", self.name))
+    }
+}
+
+impl Raise<'_> {
+    fn until(&self, name: &'static str, end: usize, code: &Code) -> Result<Figure> {
+        figure(name, ADDRESS_LOAD, self.ran[self.store..end].to_vec(), code)
+    }
+}
+
+/// The addresses at which an interrupt is entered: 256 stubs of 16 bytes for each mode of the local APIC.
+fn stubs(code: &Code) -> Result<Vec<u64>> {
+    let mut entries = Vec::new();
+    for table in ["xapic_stubs", "x2apic_stubs"] {
+        let start = code.address_of(table)?;
+        entries.extend((0..256).map(|vector| start + 16 * vector));
+    }
+    Ok(entries)
+}
