@@ -3,7 +3,8 @@
 //! QEMU's `-kernel` (and any PVH loader) enters [`pvh_entry`](self) in 32-bit protected mode without paging. It maps
 //! the first 4 GiB three times (identically, at [`layout::PHYSICAL`](crate::layout::PHYSICAL), and its first GiB where
 //! the image is linked), enters long mode and calls `kernel_entry` of the image. The tables stay: the other CPUs pass
-//! through them too.
+//! through them too. The boot stack has no guard page: nothing could report the overflow that early, and the CPU leaves
+//! it for one that has before the core runs.
 
 use crate::{
     image, layout,
@@ -76,7 +77,7 @@ global_asm!(
         mov [edi + 511 * 8], eax
 
         mov eax, cr4
-        or eax, 0xa0                    // PAE, PGE
+        or eax, 0xe0                    // PAE, MCE, PGE
         mov cr4, eax
         mov cr3, edi
         mov ecx, 0xc0000080

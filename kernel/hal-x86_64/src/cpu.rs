@@ -290,6 +290,14 @@ pub fn enable_interrupts() {
     unsafe { asm!("sti", options(nostack, preserves_flags)) };
 }
 
+/// `sti; hlt` as one, a compiler barrier, which the `x86_64` crate's is not: what the CPU looks at when it goes on has
+/// changed meanwhile.
+#[inline(always)]
+pub fn enable_interrupts_and_halt() {
+    // SAFETY: there is a handler for every vector.
+    unsafe { asm!("sti", "hlt", options(nostack, preserves_flags)) };
+}
+
 /// Runs `f` with this CPU's interrupts off.
 pub fn without_interrupts<R>(f: impl FnOnce() -> R) -> R {
     interrupts::without_interrupts(f)

@@ -8,6 +8,8 @@ use x86_64::instructions::{hlt, interrupts, port::Port};
 pub enum ExitCode {
     /// All went well: QEMU exits with 33.
     Ok = 0x10,
+    /// A command or a test failed, the kernel did not: 35.
+    Failed = 0x11,
     /// A panic in a thread: 65.
     Panic = 0x20,
     /// A processor exception: 67.
@@ -20,8 +22,6 @@ pub enum ExitCode {
     PanicInDpc = 0x24,
     /// Another bug check: 75.
     BugCheck = 0x25,
-    /// A command or a test failed, the kernel did not: 77.
-    Failed = 0x26,
 }
 
 const PORT: u16 = 0xf4;

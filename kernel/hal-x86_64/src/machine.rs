@@ -9,7 +9,6 @@ use ke::{
     percpu::{DISPATCH_VECTOR, PerCpu},
     system::System,
 };
-use x86_64::instructions::interrupts;
 
 /// The x86_64 PC: the image exports it with [`ke::export_hal`].
 pub struct X86Hal;
@@ -106,7 +105,7 @@ unsafe impl Hal for X86Hal {
     }
     #[inline(always)]
     fn halt(&self) {
-        interrupts::enable_and_hlt();
+        cpu::enable_interrupts_and_halt();
     }
     #[inline(always)]
     fn now(&self) -> u64 {

@@ -158,7 +158,7 @@ pub fn map_fresh(address: u64, len: u64) -> Result<(), OutOfFrames> {
     Ok(())
 }
 
-/// The physical address behind `address`, if it is mapped. Takes no lock when `force`: for the report of a bug check.
+/// Whether `address` is mapped. Takes no lock: for the report of a bug check.
 pub fn is_mapped(address: u64) -> bool {
     // Reads only, and tables are never freed: an entry that changes meanwhile is seen before or after.
     let mut tables = Tables { root: root(), limit: 0 };

@@ -52,7 +52,7 @@ global_asm!(
         .byte 0x66
         lgdt [8]
         mov eax, cr4
-        or eax, 0xa0                    // PAE, PGE
+        or eax, 0xe0                    // PAE, MCE, PGE
         mov cr4, eax
         mov eax, dword ptr [16]
         mov cr3, eax
