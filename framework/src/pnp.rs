@@ -172,7 +172,7 @@ impl Pnp {
     }
 
     /// Stops and removes all devices, last first. PASSIVE.
-    pub fn shut_down(self, at: &mut At<'_, Passive>) {
+    pub fn shut_down(&self, at: &mut At<'_, Passive>) {
         for entry in self.devices.iter().rev() {
             if let Some(Ok(node)) = &entry.node {
                 // Already removed is as good.

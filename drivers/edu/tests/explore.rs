@@ -1,0 +1,217 @@
+//! The driver that ships, under every schedule within the bound.
+
+mod common;
+
+use common::start;
+use edu::{Counters, Edu, EduError, LONGEST_TRANSFER, USABLE_BUFFER};
+use framework::{DeviceRef, DeviceState, prelude::*};
+use hal_sim::{Explorer, Setup, Stats, model, run_once};
+use ke::thread::{self, JoinHandle, ThreadOptions};
+use std::time::Duration;
+
+fn explore(name: &str, cpus: usize, setup: impl Fn(&mut Setup) + 'static) -> Stats {
+    Explorer::new(&format!("edu {name} on {cpus}")).cpus(cpus).limit(Duration::from_secs(30)).run(setup)
+}
+
+/// Starts a thread; no allocation fails in these tests.
+fn spawn(
+    at: &mut At<'_, Passive>,
+    name: &'static str,
+    main: impl for<'c> FnOnce(&mut At<'c, Passive>) + Send + 'static,
+) -> JoinHandle {
+    thread::spawn(at, ThreadOptions::named(name), main).expect("the machine has memory")
+}
+
+/// Runs `f` on a started device.
+fn with<R>(edu: &DeviceRef<Edu>, at: &mut At<'_, Passive>, f: impl FnOnce(&Edu, &mut At<'_, Passive>) -> R) -> R {
+    edu.with(at, f).expect("the device is started")
+}
+
+/// Two devices, so that the first is served by a DPC and the second by a work item; `f` works on the one numbered `n`.
+fn on_device(machine: &mut Setup, n: u32, f: impl FnOnce(&DeviceRef<Edu>, &mut At<'_, Passive>) + Send + 'static) {
+    for _ in 0..=n {
+        machine.device(model::Edu::new());
+    }
+    machine.main(move |at| {
+        let pnp = start::<Edu>(at);
+        let edu = pnp.device::<Edu>(&format!("edu#{n}")).expect("the device is there");
+        f(&edu, at);
+        pnp.shut_down(at);
+    });
+}
+
+#[test]
+fn a_factorial_by_dpc() {
+    for cpus in [1, 2] {
+        explore("factorial by DPC", cpus, |machine| {
+            on_device(machine, 0, |edu, at| {
+                assert_eq!(with(edu, at, |edu, at| edu.factorial(at, 5)), Ok(120));
+                let counters = with(edu, at, |edu, at| edu.counters(at));
+                assert_eq!(counters, Counters { raised: 1, seen: 1 });
+            });
+        });
+    }
+}
+
+#[test]
+fn a_factorial_by_work_item() {
+    for cpus in [1, 2] {
+        explore("factorial by work item", cpus, |machine| {
+            on_device(machine, 1, |edu, at| {
+                assert_eq!(with(edu, at, |edu, at| edu.factorial(at, 12)), Ok(479_001_600))
+            });
+        });
+    }
+}
+
+#[test]
+fn dma_in_both_directions() {
+    for cpus in [1, 2] {
+        explore("DMA", cpus, |machine| {
+            on_device(machine, 0, |edu, at| {
+                assert_eq!(with(edu, at, |edu, at| edu.round_trip(at, USABLE_BUFFER - 2, 2)), Ok(()));
+            });
+        });
+    }
+}
+
+#[test]
+fn raised_and_acknowledged() {
+    for cpus in [1, 2] {
+        explore("raise", cpus, |machine| {
+            on_device(machine, 0, |edu, at| assert_eq!(with(edu, at, |edu, at| edu.raise(at, 0x30)), Ok(0x30)));
+        });
+    }
+}
+
+#[test]
+fn stopped_during_a_factorial_and_started_again() {
+    for cpus in [1, 2] {
+        explore("stop", cpus, |machine| {
+            machine.device(model::Edu::new());
+            machine.main(|at| {
+                let pnp = start::<Edu>(at);
+                let edu = pnp.device::<Edu>("edu#0").expect("the device is there");
+                let user = edu.clone();
+                let user = spawn(at, "user", move |at| match user.with(at, |edu, at| edu.factorial(at, 5)) {
+                    Ok(Ok(n)) => assert_eq!(n, 120),
+                    Ok(Err(error)) => assert_eq!(error, EduError::Gone),
+                    Err(status) => assert_eq!(status, Status::Gone),
+                });
+                pnp.stop_device(at, "edu#0").expect("it is started");
+                assert_eq!(edu.with(at, |_, _| ()), Err(Status::Gone));
+                user.join(at).expect("no device is used here");
+                pnp.start_device(at, "edu#0").expect("it can be started again");
+                // The device may still work on what was given up.
+                let again = with(&edu, at, |edu, at| edu.factorial(at, 3));
+                assert!(matches!(again, Ok(6) | Err(EduError::Busy)), "{again:?}");
+                pnp.shut_down(at);
+            });
+        });
+    }
+}
+
+#[test]
+fn removed_by_surprise_during_a_transfer() {
+    for cpus in [1, 2] {
+        explore("surprise removal", cpus, |machine| {
+            let device = machine.device(model::Edu::new());
+            machine.main(move |at| {
+                let pnp = start::<Edu>(at);
+                let edu = pnp.device::<Edu>("edu#0").expect("the device is there");
+                let user = spawn(at, "user", move |at| match edu.with(at, |edu, at| edu.round_trip(at, 0, 2)) {
+                    Ok(result) => assert!(matches!(result, Ok(()) | Err(EduError::Gone)), "{result:?}"),
+                    Err(status) => assert_eq!(status, Status::Gone),
+                });
+                device.remove();
+                let location = pnp.devices(at)[0].location;
+                pnp.surprise_remove_device(at, "edu#0").expect("it was there");
+                user.join(at).expect("no device is used here");
+                // It might still have written: kept until it is known to have left.
+                let quarantined = |at: &mut At<'_, Passive>| {
+                    pnp.objects(at).iter().find(|row| row.of == "quarantine").map(|row| row.bytes)
+                };
+                assert_eq!(quarantined(at), Some(2 * LONGEST_TRANSFER));
+                pnp.left_the_bus(at, location);
+                assert_eq!(quarantined(at), Some(0));
+            });
+        });
+    }
+}
+
+#[test]
+fn a_device_may_vanish_at_any_moment() {
+    explore("vanishing", 1, |machine| {
+        machine.device(model::Edu::new().may_vanish());
+        machine.main(|at| {
+            let pnp = start::<Edu>(at);
+            if let Some(edu) = pnp.device::<Edu>("edu#0") {
+                match edu.with(at, |edu, at| edu.factorial(at, 5)) {
+                    Ok(result) => assert!(matches!(result, Ok(120) | Err(EduError::Gone)), "{result:?}"),
+                    Err(status) => assert_eq!(status, Status::NotStarted),
+                }
+            }
+            let rows = pnp.devices(at);
+            let location = rows.first().map(|row| row.location);
+            assert!(!rows.iter().any(|row| row.state == DeviceState::NoDriver), "{rows:?}");
+            pnp.shut_down(at);
+            if let Some(location) = location {
+                pnp.left_the_bus(at, location);
+            }
+        });
+    });
+}
+
+#[test]
+fn two_devices_at_once() {
+    explore("two devices", 2, |machine| {
+        for _ in 0..2 {
+            machine.device(model::Edu::new());
+        }
+        machine.main(|at| {
+            let pnp = start::<Edu>(at);
+            let [first, second] = [0, 1].map(|n| pnp.device::<Edu>(&format!("edu#{n}")).expect("both are there"));
+            let other = spawn(at, "other", move |at| {
+                assert_eq!(with(&second, at, |edu, at| edu.factorial(at, 4)), Ok(24));
+            });
+            assert_eq!(with(&first, at, |edu, at| edu.factorial(at, 5)), Ok(120));
+            other.join(at).expect("no device is used here");
+            pnp.shut_down(at);
+        });
+    });
+}
+
+#[test]
+fn what_the_device_would_not_survive_is_refused() {
+    run_once(1, |machine| {
+        on_device(machine, 0, |edu, at| {
+            let refused = |offset, len| Err(EduError::OutOfBuffer { offset, len });
+            with(edu, at, |edu, at| {
+                for (offset, len) in
+                    [(0, 0), (0, LONGEST_TRANSFER + 1), (USABLE_BUFFER, 1), (2048, 2048), (usize::MAX, 1)]
+                {
+                    assert_eq!(edu.round_trip(at, offset, len), refused(offset, len));
+                }
+                assert_eq!(edu.round_trip(at, 2047, 2048), Ok(()));
+                assert_eq!(edu.raise(at, 0x101), Err(EduError::NotRaisable { bits: 0x101 }));
+                assert_eq!(edu.raise(at, 0), Err(EduError::NotRaisable { bits: 0 }));
+            });
+        });
+    });
+}
+
+#[test]
+fn a_second_request_finds_the_device_busy() {
+    explore("busy", 2, |machine| {
+        on_device(machine, 0, |edu, at| {
+            let rival = edu.clone();
+            let rival = spawn(at, "rival", move |at| {
+                let result = with(&rival, at, |edu, at| edu.factorial(at, 4));
+                assert!(matches!(result, Ok(24) | Err(EduError::Busy)), "{result:?}");
+            });
+            let result = with(edu, at, |edu, at| edu.factorial(at, 5));
+            assert!(matches!(result, Ok(120) | Err(EduError::Busy)), "{result:?}");
+            rival.join(at).expect("no device is used here");
+        });
+    });
+}
