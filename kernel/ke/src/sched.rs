@@ -28,6 +28,9 @@ use core::{
 /// How long equals run before they take turns, in nanoseconds.
 const TIME_SLICE: u64 = 10_000_000;
 
+/// In place of a time slice's end: it has passed, and the scheduler has not looked yet.
+const SLICE_OVER: u64 = 0;
+
 /// The machine-wide half.
 pub(crate) struct Dispatcher {
     word: TicketWord,
@@ -61,7 +64,8 @@ impl Dispatcher {
     }
 }
 
-/// One CPU's half. All fields change under the dispatcher lock; `RESCHEDULE` requests may be made by anyone.
+/// One CPU's half. All fields change under the dispatcher lock, but for `requested`, which anyone sets, and the end of a
+/// slice, which its own CPU notes at DISPATCH.
 pub(crate) struct CpuSched {
     idle: AtomicPtr<Thread>,
     running_priority: AtomicU8,
@@ -84,8 +88,25 @@ impl CpuSched {
     }
 
     /// When the running thread's time slice ends; `u64::MAX` when nobody waits for its turn.
-    pub(crate) fn slice_end(&self) -> u64 {
+    fn slice_end(&self) -> u64 {
         self.slice_end.load(Relaxed)
+    }
+
+    /// Ends the time slice if it is over at `now`: `true` when the scheduler should look. This CPU's clock DPC only.
+    pub(crate) fn end_slice(&self, now: u64) -> bool {
+        let over = now >= self.slice_end();
+        if over {
+            self.slice_end.store(SLICE_OVER, Relaxed);
+        }
+        over
+    }
+
+    /// What the clock has to be armed for: a slice that is over needs no clock.
+    pub(crate) fn clock_deadline(&self) -> u64 {
+        match self.slice_end() {
+            SLICE_OVER => u64::MAX,
+            end => end,
+        }
     }
 
     /// Whether another CPU has asked for a look at the ready queues since the last call.
@@ -162,17 +183,25 @@ fn make_ready(hal: HalRef<'_>, thread: &Thread) {
     thread.set_state(State::Ready);
     // SAFETY: the dispatcher lock is held.
     unsafe { hal::system(hal).dispatcher.ready().push_back(thread) };
-    let here = hal::percpu(hal);
-    let beats = |cpu: &PerCpu| thread.may_run_on(cpu.number()) && running_priority(cpu) < thread.priority();
-    if beats(here) {
+    if beats(thread, hal::percpu(hal)) {
         hal.set_pending(pending::RESCHEDULE);
-        return;
+    } else {
+        offer(hal, thread);
     }
+}
+
+/// Whether `thread` should run on `cpu` instead of what runs there.
+fn beats(thread: &Thread, cpu: &PerCpu) -> bool {
+    thread.may_run_on(cpu.number()) && running_priority(cpu) < thread.priority()
+}
+
+/// With the dispatcher lock held: tells a CPU that it should run the ready `thread`: the weakest one that it beats, else one
+/// that runs an equal and has to share, which it learns by looking.
+fn offer(hal: HalRef<'_>, thread: &Thread) {
     let cpus = hal::system(hal).cpus();
-    let weakest = cpus.iter().filter(|cpu| beats(cpu)).min_by_key(|cpu| running_priority(cpu));
-    // Nobody to preempt: an equal has to share, which it learns by looking.
+    let weakest = cpus.iter().filter(|cpu| beats(thread, cpu)).min_by_key(|cpu| running_priority(cpu));
     let equal = |cpu: &&PerCpu| thread.may_run_on(cpu.number()) && running_priority(cpu) == thread.priority();
-    if let Some(cpu) = weakest.or_else(|| equal(&here).then_some(here)).or_else(|| cpus.iter().find(equal)) {
+    if let Some(cpu) = weakest.or_else(|| cpus.iter().find(equal)) {
         request_reschedule(hal, cpu);
     }
 }
@@ -196,7 +225,7 @@ pub(crate) fn reschedule(hal: HalRef<'_>) {
     dispatcher.lock(hal);
     let cpu = hal::percpu(hal);
     let me = hal::current_thread(hal);
-    let slice_over = hal.now() >= cpu.sched.slice_end();
+    let slice_over = cpu.sched.slice_end() == SLICE_OVER;
     // SAFETY: the dispatcher lock is held.
     let ready = unsafe { dispatcher.ready() };
     let best = ready.best_priority(cpu.number());
@@ -204,7 +233,14 @@ pub(crate) fn reschedule(hal: HalRef<'_>) {
         let next = ready.take_best(cpu.number());
         if !me.is_idle() {
             me.set_state(State::Ready);
-            if slice_over { ready.push_back(me) } else { ready.push_front(me) }
+            if slice_over {
+                ready.push_back(me)
+            } else {
+                ready.push_front(me)
+            }
+            // An idle CPU looks only when it is told.
+            cpu.sched.running_priority.store(best, Relaxed);
+            offer(hal, me);
         }
         switch_to(hal, cpu, me, next);
     } else {

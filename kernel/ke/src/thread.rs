@@ -18,7 +18,7 @@ use crate::{
     wait::Gone,
     work,
 };
-use alloc::{boxed::Box, sync::Arc};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{
     fmt,
     panic::Location,
@@ -160,6 +160,11 @@ pub fn spawn(
     hal::system(at.hal).threads.acquire(at).push(thread.clone());
     sched::launch(at.raise_to_dispatch().at.hal, &thread);
     Ok(JoinHandle { thread })
+}
+
+/// The threads that have not ended, but for the idle ones. PASSIVE.
+pub fn list(at: &mut At<'_, Passive>) -> Vec<Arc<Thread>> {
+    hal::system(at.hal).threads.acquire(at).to_vec()
 }
 
 impl Thread {

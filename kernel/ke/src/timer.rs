@@ -46,7 +46,7 @@ impl ClockQueue {
 
     /// Arms this CPU's clock for whatever comes first. DISPATCH.
     pub(crate) fn arm(&self, hal: HalRef<'_>) {
-        hal.arm_clock(self.next.load(Relaxed).min(hal::percpu(hal).sched.slice_end()));
+        hal.arm_clock(self.next.load(Relaxed).min(hal::percpu(hal).sched.clock_deadline()));
     }
 
     fn note(&self, heap: &TimerHeap) {
@@ -65,7 +65,7 @@ unsafe fn expire(_: *const (), _: [usize; 2], at: &mut At<'_, Dispatch>) {
         // SAFETY: whoever armed it promised that the routine may be called with this context.
         unsafe { (kind.run)(context, hal) };
     }
-    if hal.now() >= cpu.sched.slice_end() {
+    if cpu.sched.end_slice(hal.now()) {
         hal.set_pending(pending::RESCHEDULE);
     }
     cpu.timers.arm(hal);
