@@ -244,6 +244,10 @@ pub(crate) fn reschedule(hal: HalRef<'_>) {
         }
         switch_to(hal, cpu, me, next);
     } else {
+        if slice_over {
+            // Nobody is left to share with.
+            cpu.sched.slice_end.store(u64::MAX, Relaxed);
+        }
         share_time(hal, cpu, me.priority(), best);
     }
     dispatcher.unlock(hal);
