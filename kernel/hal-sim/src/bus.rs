@@ -54,6 +54,8 @@ pub(crate) struct Slot {
     function: Function,
     model: Arc<Mutex<dyn Model>>,
     gone: bool,
+    /// How many messages the device has sent.
+    pub(crate) messages: u64,
 }
 
 /// What an access or a step of a device did to the rest of the machine.
@@ -104,7 +106,7 @@ impl PciBus {
         }
         let slot = self.slots.len();
         let name = format!("{:04x}:{:04x} in slot {}", identity.vendor, identity.device, slot + 1);
-        self.slots.push(Slot { name, function, model, gone: false });
+        self.slots.push(Slot { name, function, model, gone: false, messages: 0 });
         slot
     }
 
@@ -183,6 +185,7 @@ impl PciBus {
             leave: false,
         };
         let result = f(&mut *lock(&here.model), &mut access);
+        here.messages += access.sent.len() as u64;
         let (effects, leave) = (Effects { sent: access.sent, fault: access.fault }, access.leave);
         if leave {
             self.unplug(slot);

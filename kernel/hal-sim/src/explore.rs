@@ -56,6 +56,7 @@ pub struct Explorer {
     granularity: Granularity,
     switcher: Switcher,
     failing_allocations: bool,
+    horizon: Duration,
     random: usize,
     seed: u64,
     limit: Duration,
@@ -117,6 +118,7 @@ impl Explorer {
             granularity: Granularity::Coarse,
             switcher: Switcher::Coroutines,
             failing_allocations: false,
+            horizon: Duration::from_secs(1),
             random: 200,
             seed: 1,
             limit: Duration::from_secs(10),
@@ -151,6 +153,13 @@ impl Explorer {
     /// Lets DMA and stack allocations fail, each a deviation. The scenario has to take every such error gracefully.
     pub fn failing_allocations(mut self) -> Self {
         self.failing_allocations = true;
+        self
+    }
+
+    /// How slow CPUs can be: a timer that is due within this time may fire before they have done another step. By default
+    /// a second, so that short time-outs race with what they guard, and those of many seconds tell that something hangs.
+    pub fn horizon(mut self, horizon: Duration) -> Self {
+        self.horizon = horizon;
         self
     }
 
@@ -212,8 +221,9 @@ impl Explorer {
         let mut prepared = Setup::new();
         setup(&mut prepared);
         let (bus, main) = prepared.into_parts();
-        let Explorer { cpus, granularity, failing_allocations, .. } = *self;
-        let config = Config { cpus, granularity, failing_allocations };
+        let Explorer { cpus, granularity, failing_allocations, horizon, .. } = *self;
+        let horizon = u64::try_from(horizon.as_nanos()).unwrap_or(u64::MAX);
+        let config = Config { cpus, granularity, failing_allocations, horizon };
         Machine::new(config, fibers.clone(), chooser, bus, record).run(main)
     }
 

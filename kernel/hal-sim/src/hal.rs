@@ -286,7 +286,11 @@ unsafe impl Hal for Machine {
     }
 
     fn point(&self, what: Point, object: usize, location: &'static Location<'static>) {
-        if !self.quiet.get() && !self.dead.get() {
+        if self.note_callback(what, object) {
+            return;
+        }
+        // The core's own waits and locks say less than whoever called for them.
+        if !self.quiet.get() && !self.dead.get() && !location.file().contains("kernel/ke/src/") {
             let fiber = self.cpu().fiber.get();
             self.strands.borrow_mut()[fiber].last = Some((what, object, location));
         }
@@ -353,6 +357,32 @@ impl Machine {
         };
         self.apply(slot, effects);
         result
+    }
+
+    /// A callback begins or ends. `false`: `what` is something else, which is about to happen.
+    fn note_callback(&self, what: Point, object: usize) -> bool {
+        let (name, starts) = match what {
+            Point::IsrStart => ("ISR", true),
+            Point::IsrMine | Point::IsrNotMine => ("ISR", false),
+            Point::DpcStart => ("DPC", true),
+            Point::DpcEnd => ("DPC", false),
+            Point::WorkItemStart => ("work item", true),
+            Point::WorkItemEnd => ("work item", false),
+            Point::TimerStart => ("timer", true),
+            Point::TimerEnd => ("timer", false),
+            _ => return false,
+        };
+        if self.dead.get() {
+            return true;
+        }
+        if starts {
+            self.begin_callback(name);
+        }
+        self.note(|recorder| format!("{what:?} #{}", recorder.object(object)));
+        if !starts {
+            self.end_callback(what == Point::IsrMine);
+        }
+        true
     }
 
     /// Surprise removal of the device in `slot`.

@@ -17,6 +17,8 @@ use crate::{
     fault::{Fault, FaultKind},
     fiber::{FiberId, Fibers, Progress},
     memory::Memory,
+    oracle::{Asserted, Levels},
+    schedule::Action,
     trace::{Line, Recorder, Trace},
 };
 use ke::{At, Passive, hal::Point, percpu::PerCpu, system::System};
@@ -39,6 +41,8 @@ pub(crate) struct Config {
     pub(crate) cpus: usize,
     pub(crate) granularity: Granularity,
     pub(crate) failing_allocations: bool,
+    /// How far ahead a clock may be that fires although CPUs still run, in nanoseconds.
+    pub(crate) horizon: u64,
 }
 
 /// The payload that unwinds the fibers of a dead machine.
@@ -79,6 +83,8 @@ pub(crate) struct Machine {
     /// By fiber number.
     pub(crate) strands: RefCell<Vec<Strand>>,
     pub(crate) recorder: RefCell<Recorder>,
+    /// The alternatives of the last stop, for their allocation.
+    pub(crate) scratch: Cell<Vec<Action>>,
     fault: RefCell<Option<Fault>>,
 }
 
@@ -92,7 +98,7 @@ pub(crate) struct Cpu {
     /// When the one-shot clock fires; `u64::MAX`: never.
     pub(crate) clock: Cell<u64>,
     /// Which slot of the bus last requested each vector.
-    pub(crate) sources: RefCell<Vec<Option<usize>>>,
+    pub(crate) sources: RefCell<[Option<u16>; 256]>,
 }
 
 /// Whether a CPU can go on.
@@ -111,6 +117,8 @@ pub(crate) struct InFlight {
     pub(crate) slot: usize,
     pub(crate) cpu: usize,
     pub(crate) vector: u8,
+    /// Virtual time by which it has arrived.
+    pub(crate) by: u64,
 }
 
 /// What the machine knows about a fiber.
@@ -120,10 +128,26 @@ pub(crate) struct Strand {
     pub(crate) life: Life,
     /// An idle loop in `halt`: it ends by itself when the machine has died.
     pub(crate) halted: bool,
-    /// Vectors whose interrupt runs nested on it, innermost last.
-    pub(crate) interrupts: Vec<u8>,
-    /// Where it last asked the core for something, and what for.
+    /// The interrupts and callbacks that run on it, innermost last.
+    pub(crate) frames: Vec<Frame>,
+    /// Where a caller of the core last asked it for something, and what for. `None` for the core's own threads.
     pub(crate) last: Option<(Point, usize, &'static Location<'static>)>,
+}
+
+/// What runs on a fiber beside its thread.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Frame {
+    /// An interrupt, from its delivery to its end of interrupt.
+    Interrupt(u8),
+    /// A driver's callback.
+    Callback {
+        /// "ISR", "DPC" and so on.
+        what: &'static str,
+        /// The levels at its start.
+        levels: Levels,
+        /// What the device asserted when its ISR started.
+        asserted: Option<Asserted>,
+    },
 }
 
 /// How far a fiber has come.
@@ -190,6 +214,7 @@ impl Machine {
             late_clocks: Cell::new(0),
             strands: RefCell::default(),
             recorder: RefCell::new(Recorder::new(record)),
+            scratch: Cell::default(),
             fault: RefCell::default(),
         })
     }
@@ -269,8 +294,8 @@ impl Machine {
                 machine.caught(payload);
             }
         };
-        let (life, interrupts) = (Life::Alive, Vec::new());
-        self.strands.borrow_mut().push(Strand { thread, life, halted: false, interrupts, last: None });
+        let (life, frames) = (Life::Alive, Vec::new());
+        self.strands.borrow_mut().push(Strand { thread, life, halted: false, frames, last: None });
         // SAFETY: the machine ends every fiber before it goes away, and a body borrows nothing else.
         unsafe { self.fibers.create(Box::new(guarded)) }
     }
@@ -377,8 +402,9 @@ impl Machine {
     pub(crate) fn who(&self, fiber: FiberId) -> String {
         let Ok(strands) = self.strands.try_borrow() else { return String::new() };
         let strand = &strands[fiber];
-        match strand.interrupts.last() {
-            Some(vector) => format!("interrupt {vector:#04x}"),
+        match strand.frames.last() {
+            Some(Frame::Interrupt(vector)) => format!("interrupt {vector:#04x}"),
+            Some(Frame::Callback { what, .. }) => (*what).to_owned(),
             None => thread_name(strand).to_owned(),
         }
     }
@@ -426,7 +452,7 @@ impl Cpu {
             task_priority: Cell::new(0),
             apic: RefCell::default(),
             clock: Cell::new(u64::MAX),
-            sources: RefCell::new(vec![None; 256]),
+            sources: RefCell::new([None; 256]),
         }
     }
 }

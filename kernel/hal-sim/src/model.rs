@@ -120,8 +120,10 @@ pub struct Step {
     pub id: u32,
     /// What the trace says.
     pub what: &'static str,
-    /// The virtual time, in nanoseconds, at which it happens if nothing happens before; `None`: any time from now on.
+    /// The virtual time, in nanoseconds, that brings it; `None`: any time from now on.
     pub at: Option<u64>,
+    /// The virtual time by which it has happened: no clock fires after it first. `u64::MAX`: whenever.
+    pub by: u64,
     /// Whether it happens in the end. `false`: only if the explorer wants it to, like a surprise removal.
     pub certain: bool,
 }
@@ -129,17 +131,22 @@ pub struct Step {
 impl Step {
     /// A step that may happen at any time from now on, and will.
     pub fn soon(id: u32, what: &'static str) -> Self {
-        Step { id, what, at: None, certain: true }
+        Step { id, what, at: None, by: u64::MAX, certain: true }
+    }
+
+    /// A step that may happen at any time from now on, and will by virtual time `by`.
+    pub fn before(id: u32, what: &'static str, by: u64) -> Self {
+        Step { by, ..Self::soon(id, what) }
     }
 
     /// A step that virtual time `at` brings.
     pub fn at(id: u32, what: &'static str, at: u64) -> Self {
-        Step { id, what, at: Some(at), certain: true }
+        Step { at: Some(at), ..Self::soon(id, what) }
     }
 
     /// A step that may happen at any time or never.
     pub fn perhaps(id: u32, what: &'static str) -> Self {
-        Step { id, what, at: None, certain: false }
+        Step { certain: false, ..Self::soon(id, what) }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     fault::FaultKind,
-    machine::{CpuWait, Machine},
+    machine::{CpuWait, Frame, Machine},
 };
 use ke::percpu::{CLOCK_VECTOR, DISPATCH_VECTOR};
 use std::sync::atomic::Ordering::Relaxed;
@@ -14,7 +14,53 @@ pub(crate) struct Levels {
     task_priority: u8,
 }
 
+/// What a device asserted when its ISR started.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asserted {
+    slot: usize,
+    status: u64,
+    /// How many messages it had sent.
+    messages: u64,
+}
+
 impl Machine {
+    pub(crate) fn begin_callback(&self, what: &'static str) {
+        let fiber = self.cpu().fiber.get();
+        let levels = self.levels();
+        let vector = match self.strands.borrow()[fiber].frames.last() {
+            Some(Frame::Interrupt(vector)) => Some(*vector),
+            _ => None,
+        };
+        let source = vector.and_then(|vector| self.cpu().sources.borrow()[usize::from(vector)]);
+        let asserted = source.map(|slot| self.asserted(slot.into()));
+        self.strands.borrow_mut()[fiber].frames.push(Frame::Callback { what, levels, asserted });
+    }
+
+    /// A callback ends: with the levels it began with, and if it claimed an interrupt, with nothing left of it.
+    pub(crate) fn end_callback(&self, claimed: bool) {
+        let fiber = self.cpu().fiber.get();
+        let frame = self.strands.borrow_mut()[fiber].frames.pop();
+        let Some(Frame::Callback { what, levels, asserted }) = frame else { return };
+        let now = self.levels();
+        if now != levels {
+            let text = format!("the {what} began at {levels} and ends at {now}: a guard was forgotten");
+            return self.fail_here(FaultKind::IrqlImbalance, text);
+        }
+        let Some(before) = asserted.filter(|_| claimed) else { return };
+        let after = self.asserted(before.slot);
+        let left = before.status & after.status;
+        if left != 0 && before.messages == after.messages {
+            let name = self.bus.borrow().slots()[before.slot].name.clone();
+            let text = format!("the ISR claimed an interrupt of {name}, which still asserts {left:#x}");
+            self.fail_here(FaultKind::StillAsserted, text);
+        }
+    }
+
+    fn asserted(&self, slot: usize) -> Asserted {
+        let bus = self.bus.borrow();
+        Asserted { slot, status: bus.interrupt_status(slot), messages: bus.slots()[slot].messages }
+    }
+
     pub(crate) fn levels(&self) -> Levels {
         Levels { word: self.percpu().level_word().load(Relaxed), task_priority: self.cpu().task_priority.get() }
     }
@@ -43,7 +89,10 @@ impl Machine {
         let owned = matches!(vector, DISPATCH_VECTOR | CLOCK_VECTOR) || !self.percpu().is_free(vector);
         if !owned {
             let cpu = self.running.get();
-            let text = format!("vector {vector:#04x} arrives at CPU {cpu}, and nothing is connected to it");
+            let source = self.cpu().sources.borrow()[usize::from(vector)];
+            let from = source
+                .map_or(String::new(), |slot| format!(" from {}", self.bus.borrow().slots()[usize::from(slot)].name));
+            let text = format!("vector {vector:#04x} arrives{from} at CPU {cpu}, and nothing is connected to it");
             self.fail_here(FaultKind::UnexpectedInterrupt, text);
         }
     }

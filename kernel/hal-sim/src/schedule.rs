@@ -12,7 +12,7 @@ use crate::{
     chooser::Actor,
     explore::Granularity,
     fault::FaultKind,
-    machine::{CpuWait, InFlight, Life, Machine, thread_name},
+    machine::{CpuWait, Frame, InFlight, Life, Machine, thread_name},
     model::Step,
 };
 use ke::{hal::MsiMessage, percpu::CLOCK_VECTOR};
@@ -21,6 +21,8 @@ use ke::{hal::MsiMessage, percpu::CLOCK_VECTOR};
 const MAX_STOPS: u32 = 50_000;
 /// A CPU that stops so often in a row without blocking polls for something: others get a turn.
 const PATIENCE: u32 = 2_000;
+/// A message is under way for less, in nanoseconds.
+const MESSAGE_TIME: u64 = 1_000_000;
 /// A periodic timer that outlives the main thread fires so often and is then cut off.
 const MAX_LATE_CLOCKS: u32 = 32;
 
@@ -33,8 +35,9 @@ pub(crate) enum Reach {
     Shared,
 }
 
+/// One thing that may happen next.
 #[derive(Debug, Clone, Copy)]
-enum Action {
+pub(crate) enum Action {
     Continue,
     Run(usize),
     Arrive(usize),
@@ -64,11 +67,16 @@ impl Machine {
             self.fail_here(FaultKind::Livelock, format!("{MAX_STOPS} stops and no end: {}", self.where_all_are()));
         }
         self.deliver();
-        if reach == Reach::Local && !self.cpu().interrupts_on.get() {
+        if !self.asking.get() && self.stops_in_a_row.get() <= PATIENCE
+            || reach == Reach::Local && !self.cpu().interrupts_on.get()
+        {
             return;
         }
         loop {
-            match self.choose(&self.alternatives(reach)) {
+            let alternatives = self.alternatives(reach);
+            let chosen = self.choose(&alternatives);
+            self.scratch.set(alternatives);
+            match chosen {
                 Action::Continue => return,
                 Action::Run(cpu) => {
                     self.stops_in_a_row.set(0);
@@ -133,8 +141,8 @@ impl Machine {
     }
 
     fn choose(&self, actions: &[Action]) -> Action {
-        let actors: Vec<Actor> = actions.iter().map(|action| self.actor(*action)).collect();
-        let chosen = if self.asking.get() { self.chooser.borrow_mut().choose(&actors) } else { 0 };
+        let actor = |n: usize| self.actor(actions[n]);
+        let chosen = if self.asking.get() { self.chooser.borrow_mut().choose(actions.len(), actor) } else { 0 };
         if chosen != 0 {
             self.recorder.borrow_mut().mark_deviation();
             if let Action::Run(cpu) = actions[chosen] {
@@ -146,7 +154,7 @@ impl Machine {
 
     /// A question about an outcome: `true` is a deviation.
     pub(crate) fn choose_outcome(&self) -> bool {
-        let deviates = self.asking.get() && self.chooser.borrow_mut().choose(&[Actor::Outcome; 2]) == 1;
+        let deviates = self.asking.get() && self.chooser.borrow_mut().choose(2, |_| Actor::Outcome) == 1;
         if deviates {
             self.recorder.borrow_mut().mark_deviation();
         }
@@ -164,7 +172,9 @@ impl Machine {
     }
 
     fn alternatives(&self, reach: Reach) -> Vec<Action> {
-        let mut actions = vec![Action::Continue];
+        let mut actions = self.scratch.take();
+        actions.clear();
+        actions.push(Action::Continue);
         if reach == Reach::Shared {
             let others = (0..self.cpus.len()).filter(|cpu| *cpu != self.running.get() && self.is_able(*cpu));
             actions.extend(others.map(Action::Run));
@@ -185,25 +195,31 @@ impl Machine {
     }
 
     /// Messages in flight, steps that may come at any time, and of what time brings the earliest.
-    fn events(&self, actions: &mut Vec<Action>, even_uncertain: bool) {
-        actions.extend((0..self.in_flight.borrow().len()).map(Action::Arrive));
+    fn events(&self, actions: &mut Vec<Action>, early: bool) {
+        // Time does not pass what has to happen before.
+        let mut no_later = if early { self.now.get().saturating_add(self.config.horizon) } else { u64::MAX };
+        for (n, message) in self.in_flight.borrow().iter().enumerate() {
+            actions.push(Action::Arrive(n));
+            no_later = no_later.min(message.by);
+        }
         let bus = self.bus.borrow();
         let mut timed: Vec<(u64, Action)> = Vec::new();
         let mut steps = Vec::new();
         for slot in 0..bus.slots().len() {
             bus.steps(slot, &mut steps);
-            for step in steps.drain(..).filter(|step| step.certain || even_uncertain) {
+            for step in steps.drain(..).filter(|step| step.certain || early) {
                 match step.at {
                     None => actions.push(Action::Step(slot, step)),
                     Some(at) => timed.push((at, Action::Step(slot, step))),
                 }
+                no_later = no_later.min(step.by);
             }
         }
         if !self.main_done.get() || self.late_clocks.get() < MAX_LATE_CLOCKS {
             let armed = self.cpus.iter().enumerate().filter(|(_, cpu)| cpu.clock.get() != u64::MAX);
             timed.extend(armed.map(|(n, cpu)| (cpu.clock.get(), Action::Clock(n))));
         }
-        let earliest = timed.iter().map(|(at, _)| *at).min();
+        let earliest = timed.iter().map(|(at, _)| *at).min().filter(|at| *at <= no_later);
         actions.extend(timed.into_iter().filter(|(at, _)| Some(*at) == earliest).map(|(_, action)| action));
     }
 
@@ -251,7 +267,8 @@ impl Machine {
             return self.fail_here(FaultKind::DeviceMemory, text);
         };
         self.note_outside(&name, &format!("message for vector {vector:#04x} on CPU {cpu}"));
-        let message = InFlight { slot, cpu, vector };
+        let by = self.now.get().saturating_add(MESSAGE_TIME);
+        let message = InFlight { slot, cpu, vector, by };
         // With every CPU waiting a late message is the same as one now.
         let somebody_runs = (0..self.cpus.len()).any(|cpu| self.is_able(cpu));
         if somebody_runs && self.choose_outcome() {
@@ -275,7 +292,7 @@ impl Machine {
     }
 
     pub(crate) fn request(&self, cpu: usize, vector: u8, source: Option<usize>) {
-        self.cpus[cpu].sources.borrow_mut()[usize::from(vector)] = source;
+        self.cpus[cpu].sources.borrow_mut()[usize::from(vector)] = source.map(|slot| slot as u16);
         self.cpus[cpu].apic.borrow_mut().request(vector);
     }
 
@@ -290,12 +307,12 @@ impl Machine {
             self.note(|_| format!("-> interrupt {vector:#04x}"));
             self.check_connected(vector);
             let before = self.levels();
-            self.strands.borrow_mut()[fiber].interrupts.push(vector);
+            self.strands.borrow_mut()[fiber].frames.push(Frame::Interrupt(vector));
             let end_of_interrupt = || {
                 self.stop_fine(Reach::Local);
                 self.cpu().apic.borrow_mut().end_of_interrupt();
                 // What follows is the exit: DPCs, and other threads.
-                self.strands.borrow_mut()[fiber].interrupts.pop();
+                self.strands.borrow_mut()[fiber].frames.pop();
                 self.note(|_| format!("<- interrupt {vector:#04x}"));
             };
             // SAFETY: the vector's class is above the CPU's, as the APIC model found, and this fiber stops here.
@@ -338,7 +355,7 @@ impl Machine {
         }
         let on_cpu = |fiber| self.cpus.iter().any(|cpu| cpu.fiber.get() == fiber);
         for (fiber, strand) in strands.iter().enumerate() {
-            if strand.life == Life::Alive && !strand.thread.is_null() && !on_cpu(fiber) {
+            if strand.life == Life::Alive && strand.last.is_some() && !on_cpu(fiber) {
                 parts.push(format!("thread {} waits{}", thread_name(strand), last_point(strand.last)));
             }
         }

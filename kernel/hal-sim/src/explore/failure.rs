@@ -8,6 +8,9 @@ use crate::{
 };
 use std::{fmt, rc::Rc};
 
+/// A longer replay string says that shrinking ran out of time; it would flood the terminal.
+const LONGEST_PRINTED: usize = 2_000;
+
 /// The simplest failing schedule found, recorded.
 pub struct Failure {
     pub(super) explorer: Explorer,
@@ -83,7 +86,10 @@ impl fmt::Display for Failure {
             writeln!(f, "a random schedule found it, of seed {seed}")?;
         }
         writeln!(f, "the schedule (* = left its default):\n{}", self.trace)?;
-        write!(f, "replay: DIRQL_REPLAY='{}' cargo test", self.replay_string())
+        match self.replay_string() {
+            string if string.len() <= LONGEST_PRINTED => write!(f, "replay: DIRQL_REPLAY='{string}' cargo test"),
+            _ => write!(f, "{} deviations are too many to print: search again, with the same seed", self.deviations()),
+        }
     }
 }
 

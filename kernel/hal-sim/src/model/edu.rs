@@ -43,6 +43,8 @@ mod command {
 const BUFFER: u64 = 0x40000;
 const BUFFER_LEN: usize = 4096;
 const DMA_TIME: u64 = 100_000_000;
+/// The factorial is done by then, if not at once.
+const FACTORIAL_TIME: u64 = 1_000_000;
 const DMA_MASK: u64 = (1 << 28) - 1;
 
 /// The steps.
@@ -60,6 +62,8 @@ pub struct Edu {
     irq_status: u32,
     dma: Dma,
     buffer: [u8; BUFFER_LEN],
+    factorial_by: u64,
+    hangs: bool,
     may_vanish: bool,
     raised: u64,
 }
@@ -89,6 +93,8 @@ impl Edu {
             irq_status: 0,
             dma: Dma::default(),
             buffer: [0; BUFFER_LEN],
+            factorial_by: 0,
+            hangs: false,
             may_vanish: false,
             raised: 0,
         }
@@ -97,6 +103,12 @@ impl Edu {
     /// Lets the explorer remove the device by surprise at any point: a deviation like any other.
     pub fn may_vanish(mut self) -> Self {
         self.may_vanish = true;
+        self
+    }
+
+    /// A device that starts factorials and never finishes one: for time-outs.
+    pub fn hangs(mut self) -> Self {
+        self.hangs = true;
         self
     }
 
@@ -178,6 +190,7 @@ impl Model for Edu {
             register::FACTORIAL if self.status & status::COMPUTING == 0 => {
                 self.factorial = value as u32;
                 self.status |= status::COMPUTING;
+                self.factorial_by = bus.now() + FACTORIAL_TIME;
             }
             register::STATUS => {
                 let keep = self.status & !status::IRQ_WHEN_DONE;
@@ -197,8 +210,8 @@ impl Model for Edu {
     }
 
     fn steps(&self, steps: &mut Vec<Step>) {
-        if self.status & status::COMPUTING != 0 {
-            steps.push(Step::soon(FACTORIAL_DONE, "factorial done"));
+        if self.status & status::COMPUTING != 0 && !self.hangs {
+            steps.push(Step::before(FACTORIAL_DONE, "factorial done", self.factorial_by));
         }
         if self.dma.command & command::RUN != 0 {
             steps.push(Step::at(DMA_DONE, "DMA done", self.dma.done_at));
