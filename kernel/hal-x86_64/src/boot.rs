@@ -1,7 +1,7 @@
 //! From the loader to Rust: the PVH entry point, the boot page tables, and what the loader says.
 //!
 //! QEMU's `-kernel` (and any PVH loader) enters [`pvh_entry`](self) in 32-bit protected mode without paging. It maps
-//! the first 4 GiB three times (identically, at [`layout::PHYSICAL`](crate::layout::PHYSICAL), and its first GiB where
+//! the first 4 GiB three times (identically, at [`layout::PHYSICAL`], and its first GiB where
 //! the image is linked), enters long mode and calls `kernel_entry` of the image. The tables stay: the other CPUs pass
 //! through them too. The boot stack has no guard page: nothing could report the overflow that early, and the CPU leaves
 //! it for one that has before the core runs.

@@ -4,7 +4,7 @@
 //! the callback; a free there puts the block on its CPU's deferred list, which the next use of the heap below device
 //! level frees on that CPU.
 //!
-//! **Invariant:** a block on a deferred list is nobody's, and its first two words are a [`Deferred`].
+//! **Invariant:** a block on a deferred list is nobody's, and its first two words are a `Deferred`.
 
 use crate::{
     bug_check, cpu,

@@ -1,7 +1,7 @@
 //! The x86_64 PC under Dirql's core.
 //!
-//! The image's boot code enters [`start::start`], which brings the machine up: memory, ACPI tables, interrupt
-//! controllers, clock, the other CPUs; then the core runs on [`X86Hal`], and the image's `main` is its first thread.
+//! The image's boot code enters `start::start`, which brings the machine up: memory, ACPI tables, interrupt
+//! controllers, clock, the other CPUs; then the core runs on `X86Hal`, and the image's `main` is its first thread.
 //!
 //! What is data and arithmetic (frames, page tables, size classes, the memory map, command encodings) is compiled and
 //! tested on the host too; what touches the machine exists on the bare target alone.
