@@ -100,16 +100,16 @@ impl MessageSource {
         Ok(())
     }
 
-    /// Undoes one [`Self::switch_on`]: its interrupt is about to be disconnected. Of several messages without mask bits,
-    /// each can still arrive until the last is switched off; the core counts it as unexpected. PASSIVE.
+    /// Undoes one [`Self::switch_on`]: its interrupt is about to be disconnected. What was on its way has arrived when
+    /// this returns. Of several messages without mask bits, each can be sent until the last is switched off: the disable
+    /// callback has to see to it that none is; the core counts those as unexpected. PASSIVE.
     pub fn switch_off(&self, at: &mut At<'_, Passive>) -> Result<(), Error> {
         let Kind::Msi(msi, state) = &self.kind else { return Ok(()) };
         let mut on = state.on.acquire(at);
         *on -= 1;
-        if *on > 0 {
-            return Ok(());
-        }
-        gone_is_off(msi.set_enabled(&mut self.device.function(at), false))
+        let mut function = self.device.function(at);
+        // A read pushes out what the function has sent before it answers.
+        gone_is_off(if *on > 0 { function.check_present() } else { msi.set_enabled(&mut function, false) })
     }
 
     /// `false`: the function cannot mask, or the bit did not take because it is stuck or the function is gone.

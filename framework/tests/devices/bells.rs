@@ -1,0 +1,88 @@
+//! A device for tests: it rings when told to, writes down what it is told, and says where its driver should fail.
+
+use framework::{Driver, Pnp, prelude::*};
+use hal_sim::model::{Bar, BusAccess, Identity, Model};
+
+pub const ID: PciId = PciId(0x1de5, 0x0be1);
+/// How many messages it has.
+pub const MESSAGES: u8 = 4;
+
+#[derive(Default)]
+pub struct Bells {
+    status: u64,
+    log: Vec<u32>,
+    /// The step, as logged, that the driver fails.
+    pub fail_at: u32,
+}
+
+impl Bells {
+    /// Bells whose driver fails at `step`.
+    pub fn failing_at(step: u32) -> Self {
+        Bells { fail_at: step, ..Bells::default() }
+    }
+
+    /// What was written down since the last call.
+    pub fn take_log(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.log)
+    }
+}
+
+impl Model for Bells {
+    fn identity(&self) -> Identity {
+        Identity { bars: vec![Bar::memory64(0x1000)], msi_messages: MESSAGES, ..Identity::new(ID.0, ID.1) }
+    }
+
+    fn read(&mut self, _: usize, offset: u64, _: usize, _: &mut BusAccess<'_>) -> u64 {
+        match offset {
+            0x04 => self.status,
+            0x10 => self.fail_at.into(),
+            _ => u64::MAX,
+        }
+    }
+
+    fn write(&mut self, _: usize, offset: u64, _: usize, value: u64, bus: &mut BusAccess<'_>) {
+        match offset {
+            0x00 => {
+                self.status |= value;
+                (0..MESSAGES).filter(|n| value >> n & 1 != 0).for_each(|n| bus.interrupt(n));
+            }
+            0x08 => self.status &= !value,
+            0x0c => self.log.push(value as u32),
+            _ => {}
+        }
+    }
+}
+
+registers! {
+    /// Its registers.
+    pub struct Regs {
+        0x00 ring: Wo,
+        0x04 status: Ro,
+        0x08 ack: Wo,
+        0x0c log: Wo,
+        0x10 fail_at: Ro,
+    }
+}
+
+impl Regs {
+    /// Writes `step` down, and fails if it is the one that should fail.
+    pub fn step<L: Level>(&self, at: &mut At<'_, L>, step: u32) -> Result<()> {
+        self.log.write(at, step);
+        if self.fail_at.read(at) == step { Err(Status::Failed("planted")) } else { Ok(()) }
+    }
+
+    /// Takes back ring `n`, if that is what rings.
+    pub fn quiet<L: Level>(&self, at: &mut At<'_, L>, n: u16) -> Claim {
+        let bit = 1 << n;
+        if self.status.read(at) & bit == 0 {
+            return Claim::NotMine;
+        }
+        self.ack.write(at, bit);
+        Claim::Mine
+    }
+}
+
+/// Starts all devices on the simulated bus.
+pub fn start<D: Device>(at: &mut At<'_, Passive>) -> Pnp {
+    Pnp::start(at, &hal_sim::platform(), &[Driver::of::<D>()])
+}

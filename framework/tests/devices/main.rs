@@ -1,0 +1,5 @@
+//! Devices, their interrupts and their lives, on the simulated machine.
+
+mod bells;
+mod interrupts;
+mod lifecycle;
