@@ -82,8 +82,9 @@ pub fn test(args: TestArgs) -> Result<ExitCode> {
 
 /// The commands that test on the host, as a person would type them.
 fn host_commands(members: &[Member]) -> Vec<String> {
-    let packages = |wanted: &dyn Fn(&Member) -> bool| -> String {
-        members.iter().filter(|member| wanted(member)).map(|member| format!("-p {} ", member.name)).collect()
+    let packages = |wanted: &dyn Fn(&Member) -> bool| {
+        let wanted = members.iter().filter(|member| wanted(member));
+        wanted.map(|member| format!("-p {}", member.name)).collect::<Vec<_>>().join(" ")
     };
     let (on_bare, bare_only) = (packages(&Member::runs_on_bare_metal), packages(&Member::is_bare_only));
     let elsewhere = packages(&|member| !member.is_bare_only());
@@ -93,9 +94,9 @@ fn host_commands(members: &[Member]) -> Vec<String> {
     let mut commands = vec![
         "cargo fmt --all --check".into(),
         "cargo clippy --workspace --all-targets -- -D warnings".into(),
-        format!("cargo clippy {on_bare}--target {BARE_TARGET} -- -D warnings"),
+        format!("cargo clippy {on_bare} --target {BARE_TARGET} -- -D warnings"),
         format!("{rustdoc} {elsewhere}"),
-        format!("{rustdoc} {bare_only}--target {BARE_TARGET}"),
+        format!("{rustdoc} {bare_only} --target {BARE_TARGET}"),
         "cargo test".into(),
     ];
     commands.extend(members.iter().map(|member| format!("cargo test -p {}", member.name)));
