@@ -32,6 +32,8 @@ const REQUIRE_X2APIC: &str = "DIRQL_REQUIRE_X2APIC";
 
 #[derive(clap::Args, Default)]
 pub struct TestArgs {
+    /// Run only the steps whose names contain this text
+    only: Option<String>,
     /// Repeat what depends on chance many times
     #[arg(long)]
     long: bool,
@@ -51,7 +53,7 @@ pub fn test(args: TestArgs) -> Result<ExitCode> {
     setup::rust_target()?;
     let qemu = setup::qemu(args.yes || in_ci())?;
     let members = workspace::members()?;
-    let mut report = Report::default();
+    let mut report = Report { only: args.only.unwrap_or_default(), ..Report::default() };
 
     let commands = host_commands(&members);
     for command in &commands {
@@ -150,6 +152,8 @@ fn shell(command: &str) -> Result<()> {
 /// What passed, what failed, what could not run here.
 #[derive(Default)]
 struct Report {
+    /// Only steps with this in their names run.
+    only: String,
     passed: usize,
     failed: Vec<String>,
     skipped: Vec<String>,
@@ -157,6 +161,9 @@ struct Report {
 
 impl Report {
     fn step(&mut self, name: &str, run: impl FnOnce() -> Result<()>) {
+        if !name.contains(&self.only) {
+            return;
+        }
         eprintln!("=== {name}");
         let start = Instant::now();
         match run() {
@@ -172,6 +179,9 @@ impl Report {
     }
 
     fn skip(&mut self, name: &str, reason: &str) {
+        if !name.contains(&self.only) {
+            return;
+        }
         eprintln!("=== {name}: skipped: {reason}");
         if std::env::var_os(REQUIRE_X2APIC).is_some_and(|value| value == "1") {
             self.failed.push(format!("{name}: {reason}, and {REQUIRE_X2APIC}=1 demands it"));
@@ -226,5 +236,13 @@ mod tests {
         report.step("two", || Ok(()));
         assert_eq!((report.passed, report.failed.len()), (1, 1));
         assert_eq!(report.failed[0], "one: broken");
+    }
+
+    #[test]
+    fn a_text_chooses_steps_by_their_names() {
+        let mut report = Report { only: "crash".into(), ..Report::default() };
+        report.step("crash isr", || Ok(()));
+        report.step("cargo test", || bail!("it was not asked for"));
+        assert_eq!((report.passed, report.failed.len()), (1, 0));
     }
 }
