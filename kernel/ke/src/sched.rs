@@ -185,8 +185,8 @@ fn make_ready(hal: HalRef<'_>, thread: &Thread) {
     unsafe { hal::system(hal).dispatcher.ready().push_back(thread) };
     if beats(thread, hal::percpu(hal)) {
         hal.set_pending(pending::RESCHEDULE);
-    } else {
-        offer(hal, thread);
+    } else if let Some(cpu) = other_for(hal, thread) {
+        request_reschedule(hal, cpu);
     }
 }
 
@@ -195,13 +195,28 @@ fn beats(thread: &Thread, cpu: &PerCpu) -> bool {
     thread.may_run_on(cpu.number()) && running_priority(cpu) < thread.priority()
 }
 
-/// With the dispatcher lock held: tells a CPU that it should run the ready `thread`: the weakest one that it beats, else one
-/// that runs an equal and has to share, which it learns by looking.
-fn offer(hal: HalRef<'_>, thread: &Thread) {
+/// The CPU that should run the ready `thread`: the weakest that it beats and that has not been told to look already, else
+/// one that runs an equal and has to share.
+fn other_for<'c>(hal: HalRef<'c>, thread: &Thread) -> Option<&'c PerCpu> {
     let cpus = hal::system(hal).cpus();
-    let weakest = cpus.iter().filter(|cpu| beats(thread, cpu)).min_by_key(|cpu| running_priority(cpu));
+    let untold = |cpu: &&PerCpu| !cpu.sched.requested.load(Relaxed);
+    let weakest = cpus.iter().filter(|cpu| beats(thread, cpu)).filter(untold).min_by_key(|cpu| running_priority(cpu));
     let equal = |cpu: &&PerCpu| thread.may_run_on(cpu.number()) && running_priority(cpu) == thread.priority();
-    if let Some(cpu) = weakest.or_else(|| cpus.iter().find(equal)) {
+    weakest.or_else(|| cpus.iter().find(equal))
+}
+
+/// Tells another CPU for which a better thread is ready than it runs to look. One is enough: when it has taken its thread
+/// it does the same. So no thread stays ready beside a CPU that runs a worse one.
+fn offer_rest(hal: HalRef<'_>, here: &PerCpu) {
+    let system = hal::system(hal);
+    // SAFETY: the dispatcher lock is held.
+    let ready = unsafe { system.dispatcher.ready() };
+    let wanting = |cpu: &&PerCpu| {
+        cpu.number() != here.number()
+            && !cpu.sched.requested.load(Relaxed)
+            && ready.best_priority(cpu.number()) > running_priority(cpu)
+    };
+    if let Some(cpu) = system.cpus().iter().find(wanting) {
         request_reschedule(hal, cpu);
     }
 }
@@ -233,14 +248,7 @@ pub(crate) fn reschedule(hal: HalRef<'_>) {
         let next = ready.take_best(cpu.number());
         if !me.is_idle() {
             me.set_state(State::Ready);
-            if slice_over {
-                ready.push_back(me)
-            } else {
-                ready.push_front(me)
-            }
-            // An idle CPU looks only when it is told.
-            cpu.sched.running_priority.store(best, Relaxed);
-            offer(hal, me);
+            if slice_over { ready.push_back(me) } else { ready.push_front(me) }
         }
         switch_to(hal, cpu, me, next);
     } else {
@@ -263,6 +271,7 @@ fn switch_to(hal: HalRef<'_>, cpu: &PerCpu, me: &Thread, next: Option<NonNull<Th
     // SAFETY: the dispatcher lock is held.
     let best = unsafe { hal::system(hal).dispatcher.ready().best_priority(cpu.number()) };
     share_time(hal, cpu, next.priority(), best);
+    offer_rest(hal, cpu);
     if ptr::eq(me, next) {
         return;
     }

@@ -20,7 +20,8 @@ pub struct System {
     pub(crate) dispatcher: Dispatcher,
     pub(crate) threads: SpinLock<Vec<Arc<Thread>>>,
     pub(crate) work: WorkPool,
-    pub(crate) barrier: Barrier,
+    /// Boxed, because its DPCs know its address and the system is moved before it stays.
+    pub(crate) barrier: Box<Barrier>,
     pub(crate) connected: Registry,
 }
 
@@ -33,7 +34,7 @@ impl System {
             dispatcher: Dispatcher::new(),
             threads: SpinLock::new(Vec::new()),
             work: WorkPool::new(),
-            barrier: Barrier::new(cpus),
+            barrier: Box::new(Barrier::new(cpus)),
             connected: Registry::new(),
         });
         for cpu in &system.cpus {
