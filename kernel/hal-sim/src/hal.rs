@@ -43,6 +43,7 @@ unsafe impl Hal for Machine {
         self.stop_fine(Reach::Shared);
         if !self.dead.get() {
             self.cpu().task_priority.set(class);
+            self.deliver_after_lowering();
         }
     }
 
@@ -69,6 +70,7 @@ unsafe impl Hal for Machine {
     fn enable_interrupts(&self) {
         self.stop_fine(Reach::Shared);
         self.cpu().interrupts_on.set(true);
+        self.deliver_after_lowering();
     }
 
     fn cpu(&self) -> u32 {
@@ -357,6 +359,13 @@ impl Machine {
         };
         self.apply(slot, effects);
         result
+    }
+
+    /// What CR8 or IF held off comes at once.
+    fn deliver_after_lowering(&self) {
+        if !self.quiet.get() {
+            self.deliver();
+        }
     }
 
     /// A callback begins or ends. `false`: `what` is something else, which is about to happen.

@@ -7,7 +7,7 @@
 //!
 //! ```
 //! use hal_sim::Explorer;
-//! use ke::{Event, thread};
+//! use ke::{Event, thread::{self, ThreadOptions}};
 //! use std::sync::Arc;
 //!
 //! // An event that another thread sets wakes the main thread, whatever runs when.
@@ -15,12 +15,39 @@
 //!     machine.main(|at| {
 //!         let ready = Arc::new(Event::new());
 //!         let setter = ready.clone();
-//!         let helper = thread::spawn(at, "helper", move |at| setter.set(at)).expect("the host has memory");
+//!         let helper = thread::spawn(at, ThreadOptions::named("helper"), move |at| setter.set(at));
 //!         ready.wait(at).expect("no device goes away here");
-//!         helper.join(at);
+//!         helper.expect("the host has memory").join(at).expect("no device goes away here");
 //!     });
 //! });
 //! assert!(stats.complete);
+//! ```
+//!
+//! A driver's test plugs a device in, starts the driver on [`platform`]'s bus and asks something of it. A planted fault
+//! shows that the exploration would have found it:
+//!
+//! ```
+//! use hal_sim::{Explorer, FaultKind, StandInCell};
+//! use ke::thread::{self, ThreadOptions};
+//! use std::sync::Arc;
+//!
+//! let failure = Explorer::new("lost update").cpus(2).expect_failure(|machine| {
+//!     machine.device(hal_sim::model::Edu::new());
+//!     machine.main(|at| {
+//!         let bus = io::Bus::enumerate(at, &hal_sim::platform());
+//!         assert_eq!(bus.devices().len(), 1);
+//!         // What no driver can write: data that two CPUs change without a lock.
+//!         let count = Arc::new(StandInCell::new(0));
+//!         let theirs = count.clone();
+//!         let other = thread::spawn(at, ThreadOptions::named("other"), move |_| theirs.set(theirs.get() + 1));
+//!         count.set(count.get() + 1);
+//!         other.expect("the host has memory").join(at).expect("no device goes away here");
+//!         assert_eq!(count.get(), 2);
+//!     });
+//! });
+//! assert_eq!(failure.kind(), FaultKind::BugCheck);
+//! println!("{failure}");                        // every step, and the string for DIRQL_REPLAY
+//! assert_eq!(failure.replay().trace().to_string(), failure.trace().to_string());
 //! ```
 //!
 //! **What is exhaustive.** For a driver in safe Rust that uses framework types alone, code between two framework calls

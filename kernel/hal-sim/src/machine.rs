@@ -83,6 +83,8 @@ pub(crate) struct Machine {
     /// By fiber number.
     pub(crate) strands: RefCell<Vec<Strand>>,
     pub(crate) recorder: RefCell<Recorder>,
+    /// A fiber that the root is to end.
+    to_unwind: Cell<Option<FiberId>>,
     /// The alternatives of the last stop, for their allocation.
     pub(crate) scratch: Cell<Vec<Action>>,
     fault: RefCell<Option<Fault>>,
@@ -125,7 +127,7 @@ pub(crate) struct InFlight {
 pub(crate) struct Strand {
     /// Null for an idle loop. Alive as long as the strand is.
     pub(crate) thread: *const ke::Thread,
-    pub(crate) life: Life,
+    pub(crate) ended: bool,
     /// An idle loop in `halt`: it ends by itself when the machine has died.
     pub(crate) halted: bool,
     /// The interrupts and callbacks that run on it, innermost last.
@@ -148,15 +150,6 @@ pub(crate) enum Frame {
         /// What the device asserted when its ISR started.
         asserted: Option<Asserted>,
     },
-}
-
-/// How far a fiber has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Life {
-    Alive,
-    /// Its thread is gone; its frames are not yet.
-    Discarded,
-    Ended,
 }
 
 thread_local! {
@@ -214,6 +207,7 @@ impl Machine {
             late_clocks: Cell::new(0),
             strands: RefCell::default(),
             recorder: RefCell::new(Recorder::new(record)),
+            to_unwind: Cell::new(None),
             scratch: Cell::default(),
             fault: RefCell::default(),
         })
@@ -229,6 +223,7 @@ impl Machine {
             if self.resume(fiber) == Progress::Ended && !self.dead.get() {
                 self.fail(FaultKind::Hal, "a thread or an idle loop returned".to_owned());
             }
+            self.unwind_discarded();
         }
         if !self.dead.get() {
             self.check_leaks();
@@ -262,14 +257,20 @@ impl Machine {
         }
         self.running.set(0);
         let main = move |at: &mut At<'_, Passive>| {
-            this.get().settle();
-            this.get().asking.set(true);
+            this.get().main_starts();
             main(at);
             this.get().main_returned();
         };
         // SAFETY: CPU 0 has run nothing yet and its interrupts are off.
         unsafe { ke::entry::spawn_main(self, "main", main) };
         self.quiet.set(false);
+    }
+
+    fn main_starts(&self) {
+        self.settle();
+        // What the core did until here is the same in every schedule.
+        self.recorder.borrow_mut().start_over();
+        self.asking.set(true);
     }
 
     fn main_returned(&self) {
@@ -294,8 +295,8 @@ impl Machine {
                 machine.caught(payload);
             }
         };
-        let (life, frames) = (Life::Alive, Vec::new());
-        self.strands.borrow_mut().push(Strand { thread, life, halted: false, frames, last: None });
+        let (ended, frames) = (false, Vec::new());
+        self.strands.borrow_mut().push(Strand { thread, ended, halted: false, frames, last: None });
         // SAFETY: the machine ends every fiber before it goes away, and a body borrows nothing else.
         unsafe { self.fibers.create(Box::new(guarded)) }
     }
@@ -311,7 +312,7 @@ impl Machine {
     fn resume(&self, fiber: FiberId) -> Progress {
         let progress = self.fibers.resume(fiber);
         if progress == Progress::Ended {
-            self.strands.borrow_mut()[fiber].life = Life::Ended;
+            self.strands.borrow_mut()[fiber].ended = true;
         }
         progress
     }
@@ -324,17 +325,30 @@ impl Machine {
         }
     }
 
-    /// Frees the stack of a thread that has switched away for the last time.
+    /// Frees the stack of a thread that has switched away for the last time. Called by another fiber.
     pub(crate) fn discard(&self, fiber: FiberId) {
         // SAFETY: the core calls this for ended threads, whose frames are its own and own nothing.
-        let gone = unsafe { self.fibers.discard(fiber) };
-        self.strands.borrow_mut()[fiber].life = if gone { Life::Ended } else { Life::Discarded };
+        if unsafe { self.fibers.discard(fiber) } {
+            self.strands.borrow_mut()[fiber].ended = true;
+        } else {
+            self.to_unwind.set(Some(fiber));
+            self.pass(self.cpu().fiber.get());
+        }
+    }
+
+    /// Ends an ended thread's fiber while its thread still exists, where frames cannot just be forgotten.
+    fn unwind_discarded(&self) {
+        if let Some(fiber) = self.to_unwind.take() {
+            let dead = self.dead.replace(true);
+            self.resume(fiber);
+            self.dead.set(dead);
+        }
     }
 
     fn unwind_fibers(&self) {
         let count = self.strands.borrow().len();
         for fiber in 0..count {
-            let ended = self.strands.borrow()[fiber].life == Life::Ended;
+            let ended = self.strands.borrow()[fiber].ended;
             if !ended && self.resume(fiber) == Progress::Suspended {
                 // A drop that waits while its fiber unwinds: nobody can let it go on, so its frames stay.
                 // SAFETY: it is leaked rather than dropped, which is safe.

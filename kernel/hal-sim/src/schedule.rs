@@ -12,7 +12,7 @@ use crate::{
     chooser::Actor,
     explore::Granularity,
     fault::FaultKind,
-    machine::{CpuWait, Frame, InFlight, Life, Machine, thread_name},
+    machine::{CpuWait, Frame, InFlight, Machine, thread_name},
     model::Step,
 };
 use ke::{hal::MsiMessage, percpu::CLOCK_VECTOR};
@@ -355,7 +355,7 @@ impl Machine {
         }
         let on_cpu = |fiber| self.cpus.iter().any(|cpu| cpu.fiber.get() == fiber);
         for (fiber, strand) in strands.iter().enumerate() {
-            if strand.life == Life::Alive && strand.last.is_some() && !on_cpu(fiber) {
+            if !strand.ended && strand.last.is_some() && !on_cpu(fiber) {
                 parts.push(format!("thread {} waits{}", thread_name(strand), last_point(strand.last)));
             }
         }

@@ -84,6 +84,11 @@ impl Recorder {
         self.trace.is_some()
     }
 
+    /// Forgets what was recorded.
+    pub(crate) fn start_over(&mut self) {
+        *self = Recorder::new(self.is_on());
+    }
+
     /// The next line is where the schedule left its default.
     pub(crate) fn mark_deviation(&mut self) {
         self.deviation = true;

@@ -1,7 +1,9 @@
 //! Each oracle catches what it is for: a small driver of the edu model, right or with one planted fault, below the
 //! framework.
 
-use hal_sim::{Device, Explorer, Failure, FaultKind, StandInCell, Stats, model::Edu, platform};
+use hal_sim::{
+    Device, Explorer, Failure, FaultKind, Granularity, Setup, StandInCell, Stats, Switcher, model::Edu, platform,
+};
 use io::{Bus, PciDevice};
 use ke::{
     At, Claim, Connection, Dirql, Dispatch, DmaBuffer, Event, Interrupt, InterruptLock, Mmio, Mode, Passive,
@@ -15,6 +17,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 const VECTOR: u8 = 0x51;
@@ -139,28 +142,51 @@ fn explorer(name: &str, cpus: usize) -> Explorer {
     Explorer::new(name).cpus(cpus).bound(2)
 }
 
-fn right(cpus: usize, interrupt_on: u32) -> Stats {
-    explorer("edu below the framework", cpus).run(move |machine| {
+fn edu_with(fault: Fault, interrupt_on: u32) -> impl Fn(&mut Setup) + 'static {
+    move |machine| {
         machine.device(Edu::new());
-        machine.main(move |at| factorial(at, Fault::None, interrupt_on));
-    })
+        machine.main(move |at| factorial(at, fault, interrupt_on));
+    }
+}
+
+fn right(cpus: usize, granularity: Granularity) -> Stats {
+    let explorer = explorer(&format!("edu below the framework, {granularity:?}"), cpus).granularity(granularity);
+    explorer.limit(Duration::from_secs(4)).run(edu_with(Fault::None, cpus as u32 - 1))
 }
 
 fn planted(fault: Fault) -> Failure {
-    let failure = explorer(&format!("planted {fault:?}"), 1).expect_failure(move |machine| {
-        machine.device(Edu::new());
-        machine.main(move |at| factorial(at, fault, 0));
-    });
+    let failure = explorer(&format!("planted {fault:?}"), 1).expect_failure(edu_with(fault, 0));
     assert_eq!(failure.replay().replay_string(), failure.replay_string());
     failure
 }
 
 #[test]
 fn the_right_driver_passes_every_schedule() {
-    let one = right(1, 0);
+    let one = right(1, Granularity::Coarse);
     assert!(one.complete && one.schedules > 10, "{one}");
-    let two = right(2, 1);
-    assert!(two.schedules > one.schedules, "{two}");
+    let two = right(2, Granularity::Coarse);
+    assert!(two.complete && two.schedules > one.schedules, "{two}");
+}
+
+#[test]
+fn the_core_serves_it_whatever_comes_between_two_hal_calls() {
+    for cpus in [1, 2] {
+        let stats = right(cpus, Granularity::Fine);
+        assert!(stats.schedules > 100, "{stats}");
+    }
+}
+
+#[test]
+fn both_switchers_run_the_same_schedule() {
+    for seed in 0..5 {
+        let run = |switcher| {
+            let explorer = explorer("switchers", 2).granularity(Granularity::Fine).switcher(switcher);
+            explorer.record_random(seed, edu_with(Fault::None, 1)).to_string()
+        };
+        let coroutines = run(Switcher::Coroutines);
+        assert!(coroutines.contains("-> interrupt 0x51"), "{coroutines}");
+        assert_eq!(coroutines, run(Switcher::Batons));
+    }
 }
 
 #[test]

@@ -129,7 +129,9 @@ impl Search {
     fn random(&mut self) -> Result<(), Box<Failure>> {
         let deadline = Instant::now().checked_add(self.explorer.limit / 4);
         let mut seeds = Random(self.explorer.seed);
-        for _ in 0..self.explorer.random {
+        // Without a question there is one schedule, and it was run.
+        let count = if self.questions == 0 { 0 } else { self.explorer.random };
+        for _ in 0..count {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 break;
             }
