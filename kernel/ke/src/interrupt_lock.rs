@@ -16,12 +16,12 @@ use crate::{
 use alloc::sync::Arc;
 use core::{
     cell::UnsafeCell,
-    fmt,
+    fmt, hint,
     marker::PhantomData,
     ops::{Deref, DerefMut},
     panic::Location,
     sync::atomic::{
-        AtomicU8,
+        AtomicU8, AtomicU64,
         Ordering::{AcqRel, Acquire, Relaxed},
     },
 };
@@ -42,8 +42,8 @@ pub struct InterruptLock<T, L: IsrLevel = Dirql> {
 
 pub(crate) struct Body<T> {
     word: TicketWord,
-    /// The synchronize IRQL; [`FIXED`] is added once it has fallen.
-    ceiling: AtomicU8,
+    /// The synchronize IRQL, as wide as the register that it is raised with. Only [`u8`]s are stored.
+    ceiling: AtomicU64,
     fixed: AtomicU8,
     wait: WaitWord,
     state: UnsafeCell<T>,
@@ -57,7 +57,10 @@ unsafe impl<T: Send> Send for Body<T> {}
 impl<T> Body<T> {
     #[inline(always)]
     pub(crate) fn ceiling(&self) -> u8 {
-        self.ceiling.load(Relaxed)
+        let ceiling = self.ceiling.load(Relaxed);
+        // SAFETY: only `u8`s are stored; so raising needs no widening.
+        unsafe { hint::assert_unchecked(ceiling <= u64::from(u8::MAX)) };
+        ceiling as u8
     }
 
     /// Runs `f` on the state, for an ISR that runs at the ceiling.
@@ -117,7 +120,7 @@ impl<T: Send + 'static, L: IsrLevel> InterruptLock<T, L> {
     pub fn new(state: T) -> Self {
         let body = Body {
             word: TicketWord::new(),
-            ceiling: AtomicU8::new(irql::DEVICE_HIGHEST),
+            ceiling: AtomicU64::new(irql::DEVICE_HIGHEST.into()),
             fixed: AtomicU8::new(0),
             wait: WaitWord::new(),
             state: UnsafeCell::new(state),
@@ -168,10 +171,10 @@ impl<T: Send + 'static, L: IsrLevel> InterruptLock<T, L> {
             return Ok(());
         }
         if self.body.fixed.swap(1, AcqRel) == 0 {
-            self.body.ceiling.store(irql, Relaxed);
+            self.body.ceiling.store(irql.into(), Relaxed);
             return Ok(());
         }
-        let ceiling = self.body.ceiling.load(Acquire);
+        let ceiling = self.body.ceiling();
         if irql > ceiling { Err(CeilingTooLow { line: irql, ceiling }) } else { Ok(()) }
     }
 
