@@ -11,13 +11,13 @@ use crate::{
     hal,
     level::{Dispatch, Passive},
     percpu::PerCpu,
-    raw_dpc::{DpcKind, Importance, RawDpc, holds_nothing},
+    raw_dpc::{DpcKind, Importance, RawDpc},
     wait::Patience,
     wait_lock::WaitLock,
 };
 use alloc::boxed::Box;
 use core::{
-    ptr,
+    ptr::{self, NonNull},
     sync::atomic::{AtomicU32, Ordering::AcqRel},
 };
 
@@ -30,7 +30,7 @@ pub(crate) struct Barrier {
     dpcs: Box<[RawDpc]>,
 }
 
-const BARRIER: DpcKind = DpcKind { routine: pass, unlinked: holds_nothing, name: || "barrier" };
+const BARRIER: DpcKind = DpcKind { routine: pass, name: || "barrier" };
 
 impl Barrier {
     pub(crate) fn new(cpus: u32) -> Self {
@@ -68,11 +68,13 @@ impl Barrier {
 
 /// # Safety
 /// `barrier` is the [`Barrier`] whose DPC this is.
-unsafe fn pass(barrier: *const (), _: [usize; 2], at: &mut At<'_, Dispatch>) {
+unsafe fn pass(dpc: NonNull<RawDpc>, mut at: At<'_, Dispatch>) {
+    // SAFETY: called as a DPC's routine.
+    let barrier = unsafe { RawDpc::begin(dpc) };
     // SAFETY: by the contract; it is never freed.
     let barrier = unsafe { &*barrier.cast::<Barrier>() };
     if barrier.missing.fetch_sub(1, AcqRel) == 1 {
-        barrier.done.set(at);
+        barrier.done.set(&mut at);
     }
 }
 

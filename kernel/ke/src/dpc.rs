@@ -6,11 +6,15 @@ use crate::{
     hal::{self, Point},
     level::{Dispatch, Level, MayWait, Passive, irql},
     percpu,
-    raw_dpc::{DpcKind, Importance, RawDpc},
+    raw_dpc::{Begun, DpcKind, Importance, RawDpc},
     work,
 };
 use alloc::{boxed::Box, sync::Arc};
-use core::{fmt, panic::Location, ptr};
+use core::{
+    fmt,
+    panic::Location,
+    ptr::{self, NonNull},
+};
 
 /// What a DPC does.
 pub trait DpcRoutine: Send + Sync + 'static {
@@ -60,7 +64,7 @@ impl<R: DpcRoutine> Dpc<R> {
 
     /// A DPC of this importance; with a `target`, it runs on that CPU (KeSetTargetProcessorDpc).
     pub fn with(routine: R, importance: Importance, target: Option<u32>) -> Self {
-        let kind: &'static DpcKind = const { &DpcKind { routine: run::<R>, unlinked: unlink::<R>, name: R::name } };
+        let kind: &'static DpcKind = const { &DpcKind { routine: run::<R>, name: R::name } };
         let object = Arc::new(Object { raw: RawDpc::new(kind), importance, target, routine });
         object.raw.set_context(Arc::as_ptr(&object).cast());
         Dpc { object }
@@ -122,21 +126,18 @@ impl<R: DpcRoutine> Dpc<R> {
 }
 
 /// # Safety
-/// `context` is the object of a [`Dpc`] whose link's reference nobody has taken back.
-unsafe fn run<R: DpcRoutine>(context: *const (), arguments: [usize; 2], at: &mut At<'_, Dispatch>) {
+/// As [`DpcKind::routine`] is called; the context is the object of a [`Dpc`] whose link's reference nobody has taken back.
+unsafe fn run<R: DpcRoutine>(dpc: NonNull<RawDpc>, mut at: At<'_, Dispatch>) {
+    // SAFETY: by the contract.
+    let Begun { context, arguments } = unsafe { RawDpc::begin_removable(dpc) };
     // SAFETY: by the contract.
     let object = unsafe { Arc::from_raw(context.cast::<Object<R>>()) };
-    at.note(Point::DpcStart, context.addr());
-    object.routine.run(arguments, at);
-    at.note(Point::DpcEnd, context.addr());
-    give_back(object, at);
-}
-
-/// # Safety
-/// As [`run`].
-unsafe fn unlink<R: DpcRoutine>(context: *const (), at: &mut At<'_, Dispatch>) {
-    // SAFETY: by the contract.
-    give_back(unsafe { Arc::from_raw(context.cast::<Object<R>>()) }, at);
+    if let Some(arguments) = arguments {
+        at.note(Point::DpcStart, context.addr());
+        object.routine.run(arguments, &mut at);
+        at.note(Point::DpcEnd, context.addr());
+    }
+    give_back(object, &mut at);
 }
 
 /// What a driver put into its DPC is dropped at PASSIVE, even if this was the last reference.

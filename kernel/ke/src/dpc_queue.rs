@@ -3,15 +3,19 @@
 //! The queue is drained at DISPATCH, interrupts on, before the CPU returns below DISPATCH (see [`crate::drain`]).
 //!
 //! **Invariant:** the queue is touched by its own CPU alone, with interrupts off; other CPUs push into the inbox.
+//!
+//! **Invariant:** whoever links a DPC of high importance sets [`pending::HIGH_DPC`], whoever links another sets
+//! [`pending::DPC`], but for low ones that may wait: so the drain looks at the pending word, not at the queue.
 
 use crate::{
     at::At,
     hal::{self, HalRef},
     level::Dispatch,
+    percpu::pending,
     raw_dpc::{DpcKind, Importance, RawDpc},
 };
 use core::{
-    ptr,
+    ptr::{self, NonNull},
     sync::atomic::{
         AtomicPtr, AtomicU32,
         Ordering::{Acquire, Relaxed, Release},
@@ -58,7 +62,8 @@ impl DpcQueue {
 
     /// # Safety
     /// As [`Self::link_last`].
-    pub(crate) unsafe fn link_first(&self, dpc: &RawDpc) {
+    pub(crate) unsafe fn link_first(&self, hal: HalRef<'_>, dpc: &RawDpc) {
+        hal.set_pending(pending::HIGH_DPC);
         dpc.next.store(self.high.load(Relaxed), Relaxed);
         self.high.store(ptr::from_ref(dpc).cast_mut(), Relaxed);
     }
@@ -118,7 +123,7 @@ pub(crate) fn empty_inbox(hal: HalRef<'_>) {
     }
     // SAFETY: pushed DPCs are claimed and alive; this CPU's queue with interrupts off.
     unsafe {
-        for_each_oldest_first(&cpu.inbox.newest_high, |dpc| cpu.dpcs.link_first(dpc));
+        for_each_oldest_first(&cpu.inbox.newest_high, |dpc| cpu.dpcs.link_first(hal, dpc));
         for_each_oldest_first(&cpu.inbox.newest, |dpc| cpu.dpcs.link_last(dpc));
     }
 }
@@ -141,58 +146,51 @@ unsafe fn for_each_oldest_first(stack: &AtomicPtr<RawDpc>, mut link: impl FnMut(
     }
 }
 
-/// Runs what is queued on this CPU until nothing is. At DISPATCH, interrupts off at the call and at the return.
+/// Runs what is queued on this CPU, in order. At DISPATCH, interrupts off at the call and at the return.
+#[inline(always)]
 pub(crate) fn drain(hal: HalRef<'_>) {
     let queue = &hal::percpu(hal).dpcs;
-    loop {
-        let mut batch = queue.high.load(Relaxed);
-        if batch.is_null() {
-            batch = queue.head.load(Relaxed);
-            if batch.is_null() {
-                return;
-            }
-            queue.head.store(ptr::null_mut(), Relaxed);
-            queue.tail.store(ptr::from_ref(&queue.head).cast_mut(), Relaxed);
-            queue.low.store(0, Relaxed);
-        } else {
-            queue.high.store(ptr::null_mut(), Relaxed);
-        }
-        hal.enable_interrupts();
-        // SAFETY: the batch was linked in this queue and is this function's alone now.
-        unsafe { run_batch(hal, queue, batch) };
-        hal.disable_interrupts();
-    }
+    let batch = queue.head.load(Relaxed);
+    queue.head.store(ptr::null_mut(), Relaxed);
+    queue.tail.store(ptr::from_ref(&queue.head).cast_mut(), Relaxed);
+    queue.low.store(0, Relaxed);
+    hal.enable_interrupts();
+    // SAFETY: the batch was linked in this queue and is this function's alone now.
+    unsafe { run_batch(hal, queue, batch) };
+    hal.disable_interrupts();
 }
 
 /// # Safety
-/// `dpc` begins a chain of linked DPCs that nobody else has.
+/// `batch` begins a chain of linked DPCs that nobody else has.
 #[inline(always)]
-unsafe fn run_batch(hal: HalRef<'_>, queue: &DpcQueue, mut dpc: *mut RawDpc) {
-    while !dpc.is_null() {
+unsafe fn run_batch(hal: HalRef<'_>, queue: &DpcQueue, batch: *mut RawDpc) {
+    let Some(mut dpc) = NonNull::new(batch) else { return };
+    loop {
         // SAFETY: linked, so alive until it begins; `next` is read before that.
-        let next = unsafe { (*dpc).next.load(Relaxed) };
+        let next = unsafe { dpc.as_ref() }.next.load(Relaxed);
         // SAFETY: as above, and taken out.
         unsafe { run_one(hal, queue, dpc) };
-        dpc = next;
-        if !queue.high.load(Relaxed).is_null() {
-            run_high(hal, queue);
+        let Some(next) = NonNull::new(next) else { return };
+        if hal.pending() & pending::HIGH_DPC != 0 {
+            run_high(hal);
         }
+        dpc = next;
     }
 }
 
-/// What came with high importance while a batch runs goes first.
+/// Runs what is queued on this CPU with high importance. At DISPATCH, interrupts on.
 #[cold]
-fn run_high(hal: HalRef<'_>, queue: &DpcQueue) {
+pub(crate) fn run_high(hal: HalRef<'_>) {
+    let queue = &hal::percpu(hal).dpcs;
     loop {
         hal.disable_interrupts();
-        let dpc = queue.high.load(Relaxed);
+        hal.clear_pending(pending::HIGH_DPC);
+        let first = queue.high.load(Relaxed);
         // SAFETY: linked, so alive.
-        let next = unsafe { dpc.as_ref().map(|dpc| dpc.next.load(Relaxed)) };
+        let next = unsafe { first.as_ref() }.map(|dpc| dpc.next.load(Relaxed));
         queue.high.store(next.unwrap_or_default(), Relaxed);
         hal.enable_interrupts();
-        if dpc.is_null() {
-            return;
-        }
+        let Some(dpc) = NonNull::new(first) else { return };
         // SAFETY: linked until just now, taken out with interrupts off.
         unsafe { run_one(hal, queue, dpc) };
     }
@@ -201,18 +199,13 @@ fn run_high(hal: HalRef<'_>, queue: &DpcQueue) {
 /// # Safety
 /// `dpc` was linked and is in no queue any more.
 #[inline(always)]
-unsafe fn run_one(hal: HalRef<'_>, queue: &DpcQueue, dpc: *mut RawDpc) {
-    // SAFETY: linked until now, so alive; not touched again.
-    let begun = unsafe { (*dpc).begin() };
+unsafe fn run_one(hal: HalRef<'_>, queue: &DpcQueue, dpc: NonNull<RawDpc>) {
+    // SAFETY: linked until now, so alive until its routine begins.
+    let kind = unsafe { dpc.as_ref() }.kind();
+    queue.running.store(ptr::from_ref(kind).cast_mut(), Relaxed);
     // SAFETY: here code at DISPATCH begins on this CPU; the drain holds no other token.
-    let mut at = unsafe { At::<Dispatch>::mint(hal) };
-    if begun.removed {
-        // SAFETY: whoever queued it promised that the routines may be called with this context.
-        unsafe { (begun.kind.unlinked)(begun.context, &mut at) };
-        return;
-    }
-    queue.running.store(ptr::from_ref(begun.kind).cast_mut(), Relaxed);
-    // SAFETY: as above.
-    unsafe { (begun.kind.routine)(begun.context, begun.arguments, &mut at) };
+    let at = unsafe { At::<Dispatch>::mint(hal) };
+    // SAFETY: whoever queued it promised that the routine may be called with its context.
+    unsafe { (kind.routine)(dpc, at) };
     queue.running.store(ptr::null_mut(), Relaxed);
 }

@@ -30,7 +30,7 @@ pub(crate) fn on_interrupt_exit(hal: HalRef<'_>, old: u8) {
 pub(crate) fn on_lower(hal: HalRef<'_>) {
     hal.disable_interrupts();
     hal.set_level(irql::DISPATCH);
-    run_pending(hal);
+    run_rest(hal);
     hal.set_level(irql::PASSIVE);
     hal.enable_interrupts();
 }
@@ -38,15 +38,33 @@ pub(crate) fn on_lower(hal: HalRef<'_>) {
 /// The idle loop found nothing else to do. Interrupts off at the call and at the return, level word PASSIVE.
 pub(crate) fn on_idle(hal: HalRef<'_>) {
     hal.set_level(irql::DISPATCH);
-    run_pending(hal);
+    run_rest(hal);
     hal.set_level(irql::PASSIVE);
 }
 
 /// At DISPATCH, interrupts off at the call and at the return, when nothing is pending any more.
+#[inline(always)]
 fn run_pending(hal: HalRef<'_>) {
+    // In a line for the common case: nothing but DPCs, and nothing new after them.
+    if hal.pending() == pending::DPC {
+        hal.clear_pending(pending::DPC);
+        dpc_queue::drain(hal);
+    }
+    if hal.pending() != 0 {
+        run_rest(hal);
+    }
+}
+
+/// As [`run_pending`], for whatever is pending: DPCs of high importance go first, the scheduler last.
+#[inline(never)]
+fn run_rest(hal: HalRef<'_>) {
     loop {
         let pending = hal.pending();
-        if pending & pending::DPC != 0 {
+        if pending & pending::HIGH_DPC != 0 {
+            hal.enable_interrupts();
+            dpc_queue::run_high(hal);
+            hal.disable_interrupts();
+        } else if pending & pending::DPC != 0 {
             hal.clear_pending(pending::DPC);
             dpc_queue::drain(hal);
         } else if pending & pending::RESCHEDULE != 0 {

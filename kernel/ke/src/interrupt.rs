@@ -17,7 +17,7 @@ use crate::{
     level::{Dirql, Dispatch, IsrLevel, Level, Passive, irql},
     masked::{Maskable, Masked},
     percpu,
-    raw_dpc::{DpcKind, RawDpc, holds_nothing},
+    raw_dpc::{DpcKind, RawDpc},
     spin_lock::SpinLock,
     work::{self, RawWork, WorkKind},
 };
@@ -26,7 +26,7 @@ use core::{
     cell::UnsafeCell,
     fmt, mem,
     panic::Location,
-    ptr,
+    ptr::{self, NonNull},
     sync::atomic::{
         AtomicBool, AtomicPtr, AtomicU32, AtomicU64,
         Ordering::{AcqRel, Acquire, Relaxed, Release},
@@ -216,7 +216,7 @@ unsafe impl<R: ServiceRoutine> Sync for Interrupt<R> {}
 unsafe impl<R: ServiceRoutine> Send for Interrupt<R> {}
 
 impl<R: ServiceRoutine> Interrupt<R> {
-    const DPC: DpcKind = DpcKind { routine: run_dpc::<R>, unlinked: holds_nothing, name: R::type_name };
+    const DPC: DpcKind = DpcKind { routine: run_dpc::<R>, name: R::type_name };
     const WORK: WorkKind = WorkKind { routine: run_work_item::<R> };
 
     /// An interrupt that is not connected (WdfInterruptCreate).
@@ -536,14 +536,16 @@ unsafe extern "sysv64-unwind" fn single_raised<R: ServiceRoutine>(head: *const H
 }
 
 /// # Safety
-/// `this` is an `Interrupt<R>` that is not freed before this returns.
-unsafe fn run_dpc<R: ServiceRoutine>(this: *const (), _: [usize; 2], at: &mut At<'_, Dispatch>) {
+/// As [`DpcKind::routine`] is called; the DPC's context is an `Interrupt<R>` that is not freed before this returns.
+unsafe fn run_dpc<R: ServiceRoutine>(dpc: NonNull<RawDpc>, mut at: At<'_, Dispatch>) {
+    // SAFETY: by the contract.
+    let this = unsafe { RawDpc::begin(dpc) };
     // SAFETY: by the contract: disconnecting flushes.
     let this = unsafe { &*this.cast::<Interrupt<R>>() };
     // SAFETY: disconnecting flushes this DPC before it takes the context.
     let context = unsafe { this.context() };
     at.note(Point::DpcStart, this.address());
-    this.routine.dpc(context, this, at);
+    this.routine.dpc(context, this, &mut at);
     at.note(Point::DpcEnd, this.address());
 }
 

@@ -25,6 +25,8 @@ pub const CLOCK_VECTOR: u8 = 0xd1;
 pub mod pending {
     /// DPCs are queued on this CPU.
     pub const DPC: u32 = 1 << 2;
+    /// Some of them are of high importance.
+    pub const HIGH_DPC: u32 = 1 << 16;
     /// A better thread is ready, or the time slice is over.
     pub const RESCHEDULE: u32 = 1 << 1;
 }

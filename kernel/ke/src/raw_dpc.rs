@@ -14,7 +14,7 @@ use crate::{
     percpu::{PerCpu, pending},
 };
 use core::{
-    ptr,
+    ptr::{self, NonNull},
     sync::atomic::{
         AtomicPtr, AtomicU32, AtomicUsize,
         Ordering::{AcqRel, Acquire, Relaxed},
@@ -30,18 +30,11 @@ const REVIVING: u32 = 4;
 
 /// What all DPCs of one kind share.
 pub(crate) struct DpcKind {
-    /// Called with the context and the arguments.
-    pub(crate) routine: unsafe fn(*const (), [usize; 2], &mut At<'_, Dispatch>),
-    /// Called instead when the DPC was removed while it was linked: what the link held is to be given back.
-    pub(crate) unlinked: unsafe fn(*const (), &mut At<'_, Dispatch>),
+    /// Called with a DPC that was taken out of its queue, `next` read. It first turns the DPC idle, by [`RawDpc::begin`] or
+    /// [`RawDpc::begin_removable`], and does not touch it afterwards. The token by value: it takes no register.
+    pub(crate) routine: unsafe fn(NonNull<RawDpc>, At<'_, Dispatch>),
     pub(crate) name: fn() -> &'static str,
 }
-
-/// For kinds whose links hold nothing.
-///
-/// # Safety
-/// None; the type is the one of [`DpcKind::unlinked`].
-pub(crate) unsafe fn holds_nothing(_: *const (), _: &mut At<'_, Dispatch>) {}
 
 pub(crate) struct RawDpc {
     state: AtomicU32,
@@ -141,7 +134,7 @@ impl RawDpc {
             // SAFETY: claimed, alive, and this CPU's queue with interrupts off.
             unsafe {
                 match importance {
-                    Importance::High => target.dpcs.link_first(self),
+                    Importance::High => target.dpcs.link_first(hal, self),
                     _ => target.dpcs.link_last(self),
                 }
             }
@@ -168,24 +161,43 @@ impl RawDpc {
         self.state.load(Acquire) == QUEUED
     }
 
-    /// Turns it idle for its run.
+    pub(crate) fn kind(&self) -> &'static DpcKind {
+        self.kind
+    }
+
+    /// Turns a DPC of a kind that is never removed idle for its run. Gives its context.
     ///
     /// # Safety
-    /// The caller has taken it out of the queue, has read `next`, and does not touch it afterwards.
+    /// As [`DpcKind::routine`] is called.
     #[inline(always)]
-    pub(crate) unsafe fn begin(&self) -> Begun {
-        let arguments = [self.arguments[0].load(Relaxed), self.arguments[1].load(Relaxed)];
-        let (kind, context) = (self.kind, self.context.load(Relaxed));
-        Begun { kind, context, arguments, removed: self.state.swap(0, AcqRel) != QUEUED }
+    pub(crate) unsafe fn begin(this: NonNull<RawDpc>) -> *const () {
+        // SAFETY: linked until now, so alive until the swap.
+        let this = unsafe { this.as_ref() };
+        let context = this.context.load(Relaxed);
+        let state = this.state.swap(0, AcqRel);
+        debug_assert_eq!(state, QUEUED, "DPCs of this kind are never removed");
+        context
+    }
+
+    /// Turns a DPC idle for its run. What the link held is to be given back even if it does not run.
+    ///
+    /// # Safety
+    /// As [`DpcKind::routine`] is called.
+    pub(crate) unsafe fn begin_removable(this: NonNull<RawDpc>) -> Begun {
+        // SAFETY: linked until now, so alive until the swap.
+        let this = unsafe { this.as_ref() };
+        let arguments = [this.arguments[0].load(Relaxed), this.arguments[1].load(Relaxed)];
+        let context = this.context.load(Relaxed);
+        let queued = this.state.swap(0, AcqRel) == QUEUED;
+        Begun { context, arguments: queued.then_some(arguments) }
     }
 }
 
-/// What the drain needs of a DPC once it is idle again.
+/// What [`RawDpc::begin_removable`] found.
 pub(crate) struct Begun {
-    pub(crate) kind: &'static DpcKind,
     pub(crate) context: *const (),
-    pub(crate) arguments: [usize; 2],
-    pub(crate) removed: bool,
+    /// None: it was removed while it was linked, and does not run.
+    pub(crate) arguments: Option<[usize; 2]>,
 }
 
 /// How soon a DPC starts, and where in the queue it goes (KeSetImportanceDpc).

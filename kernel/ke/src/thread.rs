@@ -11,7 +11,7 @@ use crate::{
     event::Event,
     hal::{self, Context, HalRef, Point},
     level::{Dispatch, MayWait, Passive, irql},
-    raw_dpc::{DpcKind, RawDpc, holds_nothing},
+    raw_dpc::{DpcKind, RawDpc},
     sched,
     spin_lock::SpinLock,
     system::System,
@@ -22,7 +22,7 @@ use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{
     fmt,
     panic::Location,
-    ptr,
+    ptr::{self, NonNull},
     sync::atomic::{
         AtomicBool, AtomicPtr, AtomicU8, AtomicUsize,
         Ordering::{Acquire, Relaxed, Release},
@@ -289,18 +289,20 @@ fn check_balance(hal: HalRef<'_>, thread: &Thread) {
     }
 }
 
-const REAP: DpcKind = DpcKind { routine: reap, unlinked: holds_nothing, name: || "thread end" };
+const REAP: DpcKind = DpcKind { routine: reap, name: || "thread end" };
 
 /// # Safety
 /// `thread` is the thread whose DPC this is.
-unsafe fn reap(thread: *const (), _: [usize; 2], at: &mut At<'_, Dispatch>) {
+unsafe fn reap(dpc: NonNull<RawDpc>, mut at: At<'_, Dispatch>) {
+    // SAFETY: called as a DPC's routine.
+    let thread = unsafe { RawDpc::begin(dpc) };
     sched::settle_ended(at.hal);
     let system = hal::system(at.hal);
-    let mut threads = system.threads.acquire(at);
+    let mut threads = system.threads.acquire(&mut at);
     let Some(place) = threads.iter().position(|each| ptr::eq(Arc::as_ptr(each).cast(), thread)) else { return };
     let ended = threads.swap_remove(place);
     drop(threads);
-    work::drop_at_passive(at, Ended(ended));
+    work::drop_at_passive(&mut at, Ended(ended));
 }
 
 /// An ended thread on its way out: its stack goes when it is dropped, at PASSIVE.

@@ -8,7 +8,7 @@ use crate::{
     hal::{self, HalRef, Point},
     level::{AtMost, Dispatch, Passive},
     percpu::{self, PerCpu, pending},
-    raw_dpc::{DpcKind, RawDpc, holds_nothing},
+    raw_dpc::{DpcKind, RawDpc},
     sched,
     spin_lock::SpinLock,
     timer_heap::{TimerHeap, TimerKind, TimerNode},
@@ -19,7 +19,7 @@ use alloc::{boxed::Box, sync::Arc};
 use core::{
     fmt,
     panic::Location,
-    ptr,
+    ptr::{self, NonNull},
     sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
 };
 
@@ -31,7 +31,7 @@ pub(crate) struct ClockQueue {
     dpc: RawDpc,
 }
 
-const CLOCK: DpcKind = DpcKind { routine: expire, unlinked: holds_nothing, name: || "clock" };
+const CLOCK: DpcKind = DpcKind { routine: expire, name: || "clock" };
 
 impl ClockQueue {
     pub(crate) fn new() -> Self {
@@ -58,10 +58,12 @@ impl ClockQueue {
 ///
 /// # Safety
 /// None beyond the type; the context is not used.
-unsafe fn expire(_: *const (), _: [usize; 2], at: &mut At<'_, Dispatch>) {
+unsafe fn expire(dpc: NonNull<RawDpc>, mut at: At<'_, Dispatch>) {
+    // SAFETY: called as a DPC's routine.
+    unsafe { RawDpc::begin(dpc) };
     let hal = at.hal;
     let cpu = hal::percpu(hal);
-    while let Some((kind, context)) = next_due(cpu, at) {
+    while let Some((kind, context)) = next_due(cpu, &mut at) {
         // SAFETY: whoever armed it promised that the routine may be called with this context.
         unsafe { (kind.run)(context, hal) };
     }

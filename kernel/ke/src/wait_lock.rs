@@ -8,7 +8,7 @@ use crate::{
     bugcheck::BugCheckKind,
     hal::{self, HalRef, Point},
     level::{Dispatch, MayWait, Passive, irql},
-    raw_dpc::{DpcKind, RawDpc, holds_nothing},
+    raw_dpc::{DpcKind, RawDpc},
     spin_lock::SpinLock,
     thread::Thread,
     wait::{Patience, WaitList, wait_on},
@@ -19,7 +19,7 @@ use core::{
     marker::PhantomData,
     ops::{Deref, DerefMut},
     panic::Location,
-    ptr,
+    ptr::{self, NonNull},
     sync::atomic::{
         AtomicUsize,
         Ordering::{AcqRel, Acquire, Relaxed},
@@ -29,8 +29,7 @@ use core::{
 /// In the owner word beside the owner: threads wait.
 const CONTENDED: usize = 1;
 
-const LATE_RELEASE: DpcKind =
-    DpcKind { routine: hand_over_late, unlinked: holds_nothing, name: || "wait lock release" };
+const LATE_RELEASE: DpcKind = DpcKind { routine: hand_over_late, name: || "wait lock release" };
 
 /// The lock without the data.
 pub(crate) struct WaitWord {
@@ -122,10 +121,12 @@ impl WaitWord {
 
 /// # Safety
 /// `word` is the [`WaitWord`] whose DPC this is.
-unsafe fn hand_over_late(word: *const (), _: [usize; 2], at: &mut At<'_, Dispatch>) {
+unsafe fn hand_over_late(dpc: NonNull<RawDpc>, mut at: At<'_, Dispatch>) {
+    // SAFETY: called as a DPC's routine.
+    let word = unsafe { RawDpc::begin(dpc) };
     // SAFETY: by the contract; it is alive because somebody waits for it.
     let word = unsafe { &*word.cast::<WaitWord>() };
-    word.waiters.with(at, |waiters, at| word.hand_over(waiters, at));
+    word.waiters.with(&mut at, |waiters, at| word.hand_over(waiters, at));
 }
 
 /// Data that threads take turns with; a thread that finds it taken waits. PASSIVE. Not recursive.

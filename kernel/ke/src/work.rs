@@ -14,7 +14,7 @@ use crate::{
     event::Event,
     hal::{self, Point},
     level::{Dispatch, Level, MayWait, Passive, irql},
-    raw_dpc::{DpcKind, RawDpc, holds_nothing},
+    raw_dpc::{DpcKind, RawDpc},
     spin_lock::SpinLock,
     thread::{self, Thread, ThreadOptions},
     wait::{Patience, WaitList, wait_on},
@@ -23,7 +23,7 @@ use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{
     fmt,
     panic::Location,
-    ptr,
+    ptr::{self, NonNull},
     sync::atomic::{
         AtomicBool, AtomicPtr, AtomicU32,
         Ordering::{AcqRel, Acquire, Relaxed, Release},
@@ -54,13 +54,15 @@ pub(crate) struct RawWork {
     carrier: RawDpc,
 }
 
-const CARRIER: DpcKind = DpcKind { routine: carry, unlinked: holds_nothing, name: || "work item" };
+const CARRIER: DpcKind = DpcKind { routine: carry, name: || "work item" };
 
 /// # Safety
 /// `item` is the [`RawWork`] whose carrier this is.
-unsafe fn carry(item: *const (), _: [usize; 2], at: &mut At<'_, Dispatch>) {
+unsafe fn carry(dpc: NonNull<RawDpc>, mut at: At<'_, Dispatch>) {
+    // SAFETY: called as a DPC's routine.
+    let item = unsafe { RawDpc::begin(dpc) };
     // SAFETY: by the contract; a queued item is alive.
-    push(at, unsafe { &*item.cast::<RawWork>() });
+    push(&mut at, unsafe { &*item.cast::<RawWork>() });
 }
 
 impl RawWork {
