@@ -199,6 +199,7 @@ fn at<T>(physical: u64) -> *const T {
     (layout::PHYSICAL + physical) as *const T
 }
 
+// SAFETY: defined by the assembly above; only their addresses are taken.
 unsafe extern "C" {
     static boot_pml4: u8;
     static boot_gdt: u8;

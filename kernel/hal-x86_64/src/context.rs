@@ -38,6 +38,10 @@ pub fn destroy(context: &Context) {
 }
 
 /// The first instructions of a thread: its address is on the stack.
+///
+/// # Safety
+/// Reached by the first switch to a context of [`create`] alone.
+// SAFETY: the body saves nothing because it never returns, and calls with the stack aligned.
 #[unsafe(naked)]
 unsafe extern "C" fn start() {
     naked_asm!(
@@ -49,6 +53,8 @@ unsafe extern "C" fn start() {
     )
 }
 
+/// # Safety
+/// Called by [`start`] alone.
 unsafe extern "sysv64" fn run(thread: *const Thread) {
     // SAFETY: `create` put the thread on this stack, and this is the first switch to it.
     unsafe { ke::entry::thread_start(Kernel::new(), thread) };

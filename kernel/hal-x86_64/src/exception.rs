@@ -76,6 +76,7 @@ global_asm!(
     exception = sym exception,
 );
 
+// SAFETY: defined by the assembly above; only their addresses are taken.
 unsafe extern "C" {
     static exception_stubs: u8;
 }
@@ -89,6 +90,8 @@ const NMI: u64 = 2;
 const PAGE_FAULT: u64 = 14;
 const DOUBLE_FAULT: u64 = 8;
 
+/// # Safety
+/// Called by the stub alone, with the frame that it has pushed.
 unsafe extern "sysv64" fn exception(frame: *const Frame) -> ! {
     // SAFETY: the stub passes the frame it has pushed.
     let frame = unsafe { &*frame };

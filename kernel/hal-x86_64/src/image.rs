@@ -15,6 +15,7 @@ pub const LOW_MEMORY: u64 = 1 << 20;
 /// What to add to an address of the image, less [`IMAGE`], to have its physical address.
 static PHYSICAL_BASE: AtomicU64 = AtomicU64::new(0);
 
+// SAFETY: defined by the linker script; only their addresses are taken.
 unsafe extern "C" {
     static image_text: u8;
     static image_rodata: u8;

@@ -106,11 +106,15 @@ const _: () = assert!(layout::LOCAL_APIC + 0xb0 == 0xffff_ffff_fee0_00b0);
 global_asm!(".balign 16", ".global spurious_stub", "spurious_stub:", "iretq");
 
 /// Drains what is pending before an interrupt returns to level word `old`.
+///
+/// # Safety
+/// Called by a stub alone, after the end of interrupt, with interrupts off.
 unsafe extern "sysv64" fn leave(old: u64) {
     // SAFETY: the stub calls this after the end of interrupt, with interrupts off, on a CPU that runs the core.
     unsafe { ke::entry::leave_interrupt(Kernel::new(), old as u8) };
 }
 
+// SAFETY: defined by the assembly above; only their addresses are taken.
 unsafe extern "C" {
     static xapic_stubs: u8;
     static xapic_served: u8;

@@ -40,6 +40,7 @@ bare_metal! {
     pub mod local_apic;
     pub mod memory;
     pub mod start;
+    pub mod time;
     mod context;
     mod cpu;
     mod exception;
@@ -51,7 +52,6 @@ bare_metal! {
     mod pic;
     mod smp;
     mod stacks;
-    mod time;
 }
 
 #[cfg(target_os = "none")]

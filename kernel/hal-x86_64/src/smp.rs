@@ -91,6 +91,7 @@ global_asm!(
     entry = sym entry,
 );
 
+// SAFETY: defined by the assembly above; only their addresses are taken.
 unsafe extern "C" {
     static trampoline: u8;
     static trampoline_long: u8;
@@ -191,6 +192,9 @@ pub fn system() -> *const System {
 }
 
 /// First Rust code of a started CPU.
+///
+/// # Safety
+/// Called by the trampoline alone, on the stack that [`start`] chose, interrupts off.
 unsafe extern "sysv64" fn entry() -> ! {
     // SAFETY: the first CPU stored it before it sent the startup, and waits until this CPU is online.
     let cpu: &'static Cpu = unsafe { &*STARTING.load(Acquire) };

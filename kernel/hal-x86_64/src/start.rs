@@ -81,6 +81,9 @@ fn init_apics(boot: &BootInfo, platform: &Platform) {
 }
 
 /// The rest of the way, on the first CPU's own stack.
+///
+/// # Safety
+/// Called by [`start`] alone, at its end.
 unsafe extern "sysv64" fn enter_core() -> ! {
     let system = ke::entry::boot(cpu::all().len() as u32);
     let system = Box::leak(system);

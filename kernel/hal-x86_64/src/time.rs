@@ -20,8 +20,10 @@ static BOOT_TSC: AtomicU64 = AtomicU64::new(0);
 static NANOSECONDS_A_TICK: AtomicU64 = AtomicU64::new(0);
 static TIMER_TICKS_A_NANOSECOND: AtomicU64 = AtomicU64::new(0);
 
+/// The time stamp counter. It starts with the machine, so under QEMU's `-icount shift=0` it counts all instructions, the
+/// firmware's included. Any IRQL.
 #[inline(always)]
-fn tsc() -> u64 {
+pub fn tsc() -> u64 {
     // SAFETY: every x86-64 CPU has a TSC, and ring 0 may read it.
     unsafe { _rdtsc() }
 }
