@@ -6,7 +6,7 @@
 use crate::{
     bus::{self, Target},
     fault::FaultKind,
-    machine::{CpuWait, Machine},
+    machine::{CpuWait, Machine, is_core},
     model::{BusAccess, Model},
     schedule::Reach,
 };
@@ -291,18 +291,20 @@ unsafe impl Hal for Machine {
         if self.note_callback(what, object) {
             return;
         }
-        // The core's own waits and locks say less than whoever called for them.
-        if !self.quiet.get() && !self.dead.get() && !location.file().contains("kernel/ke/src/") {
+        let access = matches!(what, Point::MmioRead | Point::MmioWrite);
+        if !self.quiet.get() && !self.dead.get() {
             let fiber = self.cpu().fiber.get();
-            self.strands.borrow_mut()[fiber].last = Some((what, object, location));
+            let strand = &mut self.strands.borrow_mut()[fiber];
+            strand.accessor = access.then_some(location);
+            // The core's own waits and locks say less than whoever called for them.
+            if !is_core(location) {
+                strand.last = Some((what, object, location));
+            }
         }
         self.stop(Reach::Shared);
-        if !self.dead.get() && self.recorder.borrow().is_on() {
-            let text = match what {
-                // The access itself is recorded with its register and value.
-                Point::MmioRead | Point::MmioWrite => format!("{what:?}"),
-                _ => format!("{what:?} #{}", self.recorder.borrow_mut().object(object)),
-            };
+        // An access is recorded with its register and value.
+        if !access && !self.dead.get() && self.recorder.borrow().is_on() {
+            let text = format!("{what:?} #{}", self.recorder.borrow_mut().object(object));
             self.note_at(text, Some(location));
         }
     }
@@ -331,7 +333,7 @@ impl Machine {
                 self.with_model(slot, |model, bus| model.read(bar, offset, width, bus)) & ones
             }
         };
-        self.note(|_| format!("   {target} reads {value:#x}"));
+        self.note_access(target, || format!("{target} reads {value:#x}"));
         value
     }
 
@@ -341,13 +343,20 @@ impl Machine {
             return;
         }
         let target = self.bus.borrow().decode(address);
-        self.note(|_| format!("   {target} is written {value:#x}"));
+        self.note_access(target, || format!("{target} is written {value:#x}"));
         match target {
             Target::Nothing => {}
             Target::Config { slot, offset } => self.bus.borrow_mut().config_write(slot, offset, width, value),
             Target::Bar { slot, bar, offset } => {
                 self.with_model(slot, |model, bus| model.write(bar, offset, width, value, bus));
             }
+        }
+    }
+
+    fn note_access(&self, target: Target, what: impl FnOnce() -> String) {
+        if self.recorder.borrow().is_on() {
+            let location = self.strands.borrow_mut()[self.cpu().fiber.get()].accessor.take();
+            self.note_line(what(), location, !matches!(target, Target::Bar { .. }));
         }
     }
 

@@ -134,6 +134,8 @@ pub(crate) struct Strand {
     pub(crate) frames: Vec<Frame>,
     /// Where a caller of the core last asked it for something, and what for. `None` for the core's own threads.
     pub(crate) last: Option<(Point, usize, &'static Location<'static>)>,
+    /// Who asked for the register access that comes next.
+    pub(crate) accessor: Option<&'static Location<'static>>,
 }
 
 /// What runs on a fiber beside its thread.
@@ -296,7 +298,7 @@ impl Machine {
             }
         };
         let (ended, frames) = (false, Vec::new());
-        self.strands.borrow_mut().push(Strand { thread, ended, halted: false, frames, last: None });
+        self.strands.borrow_mut().push(Strand { thread, ended, halted: false, frames, last: None, accessor: None });
         // SAFETY: the machine ends every fiber before it goes away, and a body borrows nothing else.
         unsafe { self.fibers.create(Box::new(guarded)) }
     }
@@ -432,29 +434,32 @@ impl Machine {
     }
 
     pub(crate) fn note_at(&self, what: String, location: Option<&'static Location<'static>>) {
+        self.note_line(what, location, location.is_some_and(is_core));
+    }
+
+    /// As [`Self::note_at`]. A minor line counts as such for drivers; for the core's own tests all lines matter.
+    pub(crate) fn note_line(&self, what: String, location: Option<&'static Location<'static>>, minor: bool) {
         let Ok(on) = self.recorder.try_borrow().map(|recorder| recorder.is_on()) else { return };
         if on {
-            let (cpu, irql, now) = (Some(self.running.get()), self.irql(), self.now.get());
-            let who = self.who(self.cpu().fiber.get());
-            self.recorder.borrow_mut().line(Line { now, cpu, irql, who, what, location, deviation: false });
+            let minor = minor && self.config.granularity == Granularity::Coarse;
+            let (cpu, irql) = (Some(self.running.get()), self.irql());
+            let line = Line::new(self.now.get(), self.who(self.cpu().fiber.get()), what);
+            self.recorder.borrow_mut().line(Line { cpu, irql, location, minor, ..line });
         }
     }
 
     /// Records something that no CPU did.
     pub(crate) fn note_outside(&self, who: &str, what: &str) {
         if self.recorder.borrow().is_on() {
-            let (who, what, now) = (who.to_owned(), what.to_owned(), self.now.get());
-            self.recorder.borrow_mut().line(Line {
-                now,
-                cpu: None,
-                irql: 0,
-                who,
-                what,
-                location: None,
-                deviation: false,
-            });
+            let line = Line::new(self.now.get(), who.to_owned(), what.to_owned());
+            self.recorder.borrow_mut().line(line);
         }
     }
+}
+
+/// Whether a line of source is the core's own.
+pub(crate) fn is_core(location: &Location<'_>) -> bool {
+    location.file().contains("kernel/ke/src/")
 }
 
 impl Cpu {

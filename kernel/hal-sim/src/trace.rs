@@ -32,6 +32,15 @@ pub struct Line {
     pub location: Option<&'static Location<'static>>,
     /// Whether the schedule left its default here.
     pub deviation: bool,
+    /// Inside the core or of configuration space: several such lines are printed as one.
+    pub minor: bool,
+}
+
+impl Line {
+    /// What happened at `now`, by itself.
+    pub(crate) fn new(now: u64, who: String, what: String) -> Self {
+        Line { now, cpu: None, irql: 0, who, what, location: None, deviation: false, minor: false }
+    }
 }
 
 impl Trace {
@@ -39,28 +48,38 @@ impl Trace {
     pub fn lines(&self) -> &[Line] {
         &self.lines
     }
+
+    /// What is printed: lines, and runs of minor ones.
+    fn shown(&self) -> Vec<&[Line]> {
+        let minor = |line: &Line| line.minor && !line.deviation;
+        self.lines.chunk_by(|a, b| minor(a) && minor(b)).collect()
+    }
 }
 
 impl fmt::Display for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "      time cpu irql who                  what")?;
-        let left_out =
-            if self.lines.len() > SHOWN { FIRST_SHOWN..self.lines.len() + FIRST_SHOWN - SHOWN } else { 0..0 };
-        for (n, line) in self.lines.iter().enumerate() {
+        let shown = self.shown();
+        let left_out = if shown.len() > SHOWN { FIRST_SHOWN..shown.len() + FIRST_SHOWN - SHOWN } else { 0..0 };
+        for (n, part) in shown.iter().enumerate() {
             if n == left_out.start && !left_out.is_empty() {
                 writeln!(f, "  ... {} lines ...", left_out.len())?;
             }
             if left_out.contains(&n) {
                 continue;
             }
+            let [line] = part else {
+                writeln!(f, "  ... {} steps of the core and of configuration space ...", part.len())?;
+                continue;
+            };
             let mark = if line.deviation { '*' } else { ' ' };
             let cpu = line.cpu.map_or("-".to_owned(), |cpu| cpu.to_string());
             let irql = if line.cpu.is_some() { line.irql.to_string() } else { "-".to_owned() };
             let time = format!("{}us", line.now / 1000);
-            write!(f, "{mark} {time:>8} {cpu:>3} {irql:>4} {:<20} {}", line.who, line.what)?;
+            write!(f, "{mark} {time:>8} {cpu:>3} {irql:>4} {:<20} ", line.who)?;
             match line.location {
-                Some(location) => writeln!(f, "    {}:{}", location.file(), location.line())?,
-                None => writeln!(f)?,
+                Some(location) => writeln!(f, "{:<40}  {}:{}", line.what, location.file(), location.line())?,
+                None => writeln!(f, "{}", line.what)?,
             }
         }
         Ok(())

@@ -55,27 +55,30 @@ impl Failure {
     /// # Panics
     /// If it does not fail, or not in the same way.
     #[track_caller]
-    pub fn replay(&self) -> Failure {
+    pub fn replay(&self) -> Box<Failure> {
         let text = self.replay_string();
         let parsed = chooser::parse_replay(&self.explorer.name, &text).expect("the string names this exploration");
         let deviations = parsed.expect("the string was made by `replay_string`");
         let again = record(&self.explorer, &self.setup, deviations);
-        let again = again.unwrap_or_else(|| panic!("{text} does not fail when it is replayed"));
+        let again = again.err().unwrap_or_else(|| panic!("{text} does not fail when it is replayed"));
         assert!(again.fault.same(&self.fault), "{text} fails otherwise when it is replayed: {}", again.fault);
         again
     }
 }
 
-/// Runs one schedule, recorded: its failure, if it fails.
+/// Runs one schedule, recorded: its trace, or its failure.
 pub(super) fn record(
     explorer: &Explorer,
     setup: &Rc<dyn Fn(&mut Setup)>,
     deviations: Vec<Deviation>,
-) -> Option<Failure> {
+) -> Result<Trace, Box<Failure>> {
     let outcome = explorer.run_once(Chooser::script(deviations), &**setup, &explorer.fibers(), true);
     let (explorer, setup) = (explorer.clone(), setup.clone());
     let (deviations, trace) = (outcome.log.taken, outcome.trace);
-    outcome.fault.map(|fault| Failure { explorer, setup, fault, deviations, trace, after: 1, seed: None })
+    match outcome.fault {
+        None => Ok(trace),
+        Some(fault) => Err(Box::new(Failure { explorer, setup, fault, deviations, trace, after: 1, seed: None })),
+    }
 }
 
 impl fmt::Display for Failure {

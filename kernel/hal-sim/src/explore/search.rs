@@ -57,10 +57,13 @@ impl Search {
     }
 
     fn replay(mut self, deviations: Vec<Deviation>) -> Result<Stats, Box<Failure>> {
-        if let Some(failure) = failure::record(&self.explorer, &self.setup, deviations) {
-            return Err(Box::new(failure));
+        match failure::record(&self.explorer, &self.setup, deviations) {
+            Ok(trace) => say(&format_args!("{}: the replayed schedule passes:\n{trace}", self.explorer.name)),
+            Err(failure) => {
+                say(&failure);
+                return Err(failure);
+            }
         }
-        say(&format_args!("{}: the replayed schedule passes", self.explorer.name));
         self.schedules = 1;
         Ok(self.stats(false))
     }
@@ -149,12 +152,12 @@ impl Search {
     fn report(&mut self, fault: &Fault, deviations: Vec<Deviation>, seed: Option<u64>) -> Box<Failure> {
         let shrunk = self.shrink(fault, deviations);
         let found = failure::record(&self.explorer, &self.setup, shrunk);
-        let mut failure = found.unwrap_or_else(|| {
-            panic!("{}: the scenario is not deterministic: {fault} does not come back", self.explorer.name)
-        });
+        let Err(mut failure) = found else {
+            panic!("{}: the scenario is not deterministic: {fault} does not come back", self.explorer.name);
+        };
         failure.after = self.schedules + self.random;
         failure.seed = seed;
-        Box::new(failure)
+        failure
     }
 
     /// Drops deviations, large parts first, as long as the same failure stays.
