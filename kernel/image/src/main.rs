@@ -2,10 +2,20 @@
 
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
+extern crate alloc;
+
 #[cfg(target_os = "none")]
 mod bare;
 #[cfg(target_os = "none")]
+mod crash;
+#[cfg(target_os = "none")]
+mod drivers;
+#[cfg(target_os = "none")]
 mod main_thread;
+#[cfg(any(target_os = "none", test))]
+mod monitor;
+#[cfg(target_os = "none")]
+mod selftest;
 
 #[cfg(not(target_os = "none"))]
 fn main() {

@@ -1,13 +1,71 @@
-//! The machine's first thread.
+//! The machine's first thread: it starts the devices, then the monitor.
 
+use crate::{
+    drivers,
+    monitor::{self, Machine},
+};
+use alloc::vec::Vec;
+use framework::DeviceState;
 use hal_x86_64::{
     boot::BootInfo,
+    cmdline,
     debug_exit::{self, ExitCode},
+    layout, local_apic, memory, start,
 };
+use io::{EcamRegion, Platform};
 use ke::{At, Passive};
 
 /// Runs at PASSIVE once all CPUs are up.
 pub fn main(at: &mut At<'_, Passive>, boot: &'static BootInfo) {
-    at.print(format_args!("dirql: {} CPUs, command line \"{}\"\n", at.cpu_count(), boot.cmdline()));
-    debug_exit::exit(ExitCode::Ok);
+    let (settings, commands) = monitor::split_command_line(boot.cmdline());
+    let free = memory::free_frame_count() as u64 * layout::PAGE / (1 << 20);
+    let (cpus, mode) = (at.cpu_count(), local_apic::mode());
+    let plural = if cpus == 1 { "" } else { "s" };
+    at.print(format_args!("Dirql {}: {cpus} CPU{plural}, {mode:?}, {free} MiB free\n", env!("CARGO_PKG_VERSION")));
+
+    let drivers = match drivers::chosen(cmdline::value(settings, "drivers")) {
+        Ok(drivers) => drivers,
+        Err(why) => {
+            at.print(format_args!("{why}\n"));
+            debug_exit::exit(ExitCode::Failed)
+        }
+    };
+    let mut machine = Machine::start(at, platform(), drivers);
+    report(&machine, at);
+    let all_well = match commands {
+        Some(commands) => monitor::run_all(&mut machine, &commands, at),
+        None => {
+            monitor::interact(&mut machine, at);
+            true
+        }
+    };
+    machine.remove_all(at);
+    debug_exit::exit(if all_well { ExitCode::Ok } else { ExitCode::Failed })
+}
+
+/// The PCI buses that the ACPI tables tell of.
+fn platform() -> Platform {
+    let acpi = start::platform().expect("the first thread starts after the ACPI tables were read");
+    let region = |ecam: &hal_x86_64::acpi::Ecam| EcamRegion {
+        segment: ecam.segment,
+        first_bus: ecam.bus_start,
+        last_bus: ecam.bus_end,
+        physical: ecam.physical + (u64::from(ecam.bus_start) << 20),
+    };
+    // SAFETY: the regions are the firmware's MCFG table, and no window is claimed.
+    unsafe { Platform::new(acpi.ecam.iter().map(region).collect(), Vec::new()) }
+}
+
+/// A line for each device that has a driver.
+fn report(machine: &Machine, at: &mut At<'_, Passive>) {
+    for row in machine.pnp().devices(at) {
+        match (&row.name, &row.state) {
+            (Some(name), state) => at.print(format_args!("{name} at {}: {state}\n", row.location)),
+            (None, DeviceState::Failed(status)) => at.print(format_args!("{}: {status}\n", row.location)),
+            (None, _) => {}
+        }
+    }
+    for problem in machine.pnp().problems(at) {
+        at.print(format_args!("note: {problem}\n"));
+    }
 }

@@ -1,0 +1,25 @@
+//! The drivers that are built into the image.
+
+use alloc::{format, string::String, vec::Vec};
+use framework::Driver;
+
+/// All of them. The first that serves a device gets it.
+const DRIVERS: &[Driver] = &[Driver::of::<edu::Edu>(), Driver::of::<faulty::Faulty>()];
+
+/// Those that `drivers=a,b` on the command line names, in its order; without it all but the faulty one.
+pub fn chosen(names: Option<&str>) -> Result<Vec<Driver>, String> {
+    let Some(names) = names else {
+        return Ok(DRIVERS.iter().filter(|driver| driver.name() != FAULTY).copied().collect());
+    };
+    names.split(',').filter(|name| !name.is_empty()).map(named).collect()
+}
+
+/// The driver that `crash isr` and `crash dpc` need.
+pub const FAULTY: &str = "faulty";
+
+fn named(name: &str) -> Result<Driver, String> {
+    DRIVERS.iter().find(|driver| driver.name() == name).copied().ok_or_else(|| {
+        let all: Vec<&str> = DRIVERS.iter().map(Driver::name).collect();
+        format!("drivers={name}: there is no such driver in this image; it has {}", all.join(", "))
+    })
+}

@@ -1,0 +1,136 @@
+//! The commands.
+
+use super::{edu, machine::Machine, show, words::Arguments};
+use crate::{crash, drivers::FAULTY, selftest};
+use alloc::{format, string::String, vec::Vec};
+use faulty::{Faulty, Place};
+use framework::Status;
+use ke::{At, Passive};
+
+/// What a command says when it fails: one line.
+pub type Outcome = Result<(), String>;
+
+struct Command {
+    /// How it is typed; its first word is its name.
+    usage: &'static str,
+    what: &'static str,
+    run: fn(&mut Machine, Arguments<'_>, &mut At<'_, Passive>) -> Outcome,
+}
+
+const COMMANDS: &[Command] = &[
+    Command { usage: "help", what: "this list", run: help },
+    Command { usage: "devices [--json]", what: "the functions on the PCI buses", run: show::devices },
+    Command { usage: "drivers [--json]", what: "the drivers and their devices", run: show::drivers },
+    Command { usage: "interrupts [--json]", what: "the interrupts, counted three times", run: show::interrupts },
+    Command { usage: "objects [--json]", what: "what exists, and the memory it takes", run: show::objects },
+    Command { usage: "edu factorial N [DEVICE]", what: "N!, computed by the device", run: edu::run },
+    Command { usage: "edu dma [DEVICE]", what: "4 KiB to the device and back, compared", run: edu::run },
+    Command { usage: "edu raise N [DEVICE]", what: "an interrupt with the status N", run: edu::run },
+    Command { usage: "stop DEVICE", what: "stops a device", run: stop },
+    Command { usage: "start DEVICE", what: "starts a stopped device", run: start },
+    Command { usage: "selftest", what: "checks the core on this machine", run: run_selftest },
+    Command { usage: CRASH, what: "ends in a bug check, to see one", run: run_crash },
+    Command { usage: "shutdown", what: "stops all devices and the machine", run: shutdown },
+];
+
+const CRASH: &str = "crash fault|stack|isr|dpc|thread";
+
+impl Command {
+    fn name(&self) -> &'static str {
+        self.usage.split(' ').next().unwrap_or(self.usage)
+    }
+}
+
+/// Runs one command.
+pub fn run(machine: &mut Machine, line: &str, at: &mut At<'_, Passive>) -> Outcome {
+    let (name, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    let found: Vec<&Command> = COMMANDS.iter().filter(|command| command.name() == name).collect();
+    let Some(first) = found.first() else { return Err(format!("unknown command `{name}`; try `help`")) };
+    let usage = if name == "edu" { edu::USAGE } else { first.usage };
+    (first.run)(machine, Arguments::new(usage, rest), at)
+}
+
+fn help(_: &mut Machine, words: Arguments<'_>, at: &mut At<'_, Passive>) -> Outcome {
+    words.end()?;
+    let width = COMMANDS.iter().map(|command| command.usage.len()).max().unwrap_or(0);
+    for command in COMMANDS {
+        at.print(format_args!("{:width$}  {}\n", command.usage, command.what));
+    }
+    Ok(())
+}
+
+fn stop(machine: &mut Machine, words: Arguments<'_>, at: &mut At<'_, Passive>) -> Outcome {
+    let name = device_name(words)?;
+    machine.pnp().stop_device(at, &name).map_err(|status| about(machine, &name, status, at))?;
+    at.print(format_args!("{name} is stopped\n"));
+    Ok(())
+}
+
+fn start(machine: &mut Machine, words: Arguments<'_>, at: &mut At<'_, Passive>) -> Outcome {
+    let name = device_name(words)?;
+    machine.pnp().start_device(at, &name).map_err(|status| about(machine, &name, status, at))?;
+    at.print(format_args!("{name} is started\n"));
+    Ok(())
+}
+
+fn device_name(mut words: Arguments<'_>) -> Result<String, String> {
+    let name = words.required("the device's name")?.into();
+    words.end()?;
+    Ok(name)
+}
+
+/// An error of a device, with its name, and the names that there are if it has none of them.
+fn about(machine: &Machine, name: &str, status: Status, at: &mut At<'_, Passive>) -> String {
+    match status {
+        Status::NoSuchDevice => no_such_device(machine, name, at),
+        status => format!("{name}: {status}"),
+    }
+}
+
+/// Says which names there are.
+pub fn no_such_device(machine: &Machine, name: &str, at: &mut At<'_, Passive>) -> String {
+    let names: Vec<String> = machine.pnp().devices(at).into_iter().filter_map(|row| row.name).collect();
+    match names.is_empty() {
+        true => format!("{name}: no device has this name, and none has a driver"),
+        false => format!("{name}: no device has this name; there are {}", names.join(", ")),
+    }
+}
+
+fn run_selftest(_: &mut Machine, words: Arguments<'_>, at: &mut At<'_, Passive>) -> Outcome {
+    words.end()?;
+    selftest::run(at)
+}
+
+fn shutdown(machine: &mut Machine, words: Arguments<'_>, _: &mut At<'_, Passive>) -> Outcome {
+    words.end()?;
+    machine.ended = true;
+    Ok(())
+}
+
+fn run_crash(machine: &mut Machine, mut words: Arguments<'_>, at: &mut At<'_, Passive>) -> Outcome {
+    const KINDS: [&str; 5] = ["fault", "stack", "isr", "dpc", "thread"];
+    let kind = words.required("the kind of crash")?;
+    if !KINDS.contains(&kind) {
+        return Err(words.unknown(kind, &KINDS));
+    }
+    words.end()?;
+    match kind {
+        "fault" => at.print(format_args!("nothing was mapped there, but {} was read\n", crash::crash_by_fault())),
+        "stack" => at.print(format_args!("the stack had room for {}\n", crash::crash_by_stack(0))),
+        "isr" => crash_in_callback(machine, Place::Isr, at)?,
+        "dpc" => crash_in_callback(machine, Place::Dpc, at)?,
+        _ => crash::crash_in_a_thread(at),
+    }
+    Err(format!("the machine survived `crash {kind}`"))
+}
+
+/// Lets the faulty driver have the edu devices, and misbehave.
+fn crash_in_callback(machine: &mut Machine, place: Place, at: &mut At<'_, Passive>) -> Outcome {
+    if machine.pnp().devices_of::<Faulty>().is_empty() {
+        at.print(format_args!("starting the devices anew, with the driver `{FAULTY}` before the others\n"));
+        machine.prefer(at, FAULTY)?;
+    }
+    let devices = machine.pnp().devices_of::<Faulty>();
+    let device = devices.first().ok_or_else(|| format!("no device that the driver `{FAULTY}` serves was found"))?;
+    device.with(at, |faulty, at| faulty.misbehave(place, at)).flatten().map_err(|error| format!("{error}"))
+}

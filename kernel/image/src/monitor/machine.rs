@@ -1,0 +1,52 @@
+//! What the commands work on: the machine's devices, and the drivers that serve them.
+
+use crate::drivers;
+use alloc::{string::String, vec::Vec};
+use framework::{Driver, Pnp};
+use io::Platform;
+use ke::{At, Passive};
+
+/// The devices and drivers of the machine.
+pub struct Machine {
+    platform: Platform,
+    drivers: Vec<Driver>,
+    pnp: Pnp,
+    /// `shutdown` was typed.
+    pub ended: bool,
+}
+
+impl Machine {
+    /// Starts the devices that `drivers` serve.
+    pub fn start(at: &mut At<'_, Passive>, platform: Platform, drivers: Vec<Driver>) -> Self {
+        let pnp = Pnp::start(at, &platform, &drivers);
+        Machine { platform, drivers, pnp, ended: false }
+    }
+
+    /// The devices.
+    pub fn pnp(&self) -> &Pnp {
+        &self.pnp
+    }
+
+    /// The drivers, in the order in which they are asked.
+    pub fn drivers(&self) -> &[Driver] {
+        &self.drivers
+    }
+
+    /// Makes the driver `name` the first to be asked, and starts all devices anew.
+    pub fn prefer(&mut self, at: &mut At<'_, Passive>, name: &str) -> Result<(), String> {
+        self.remove_all(at);
+        let mut drivers = drivers::chosen(Some(name))?;
+        drivers.extend(self.drivers.iter().filter(|driver| driver.name() != name));
+        self.drivers = drivers;
+        self.pnp = Pnp::start(at, &self.platform, &self.drivers);
+        Ok(())
+    }
+
+    /// Takes all devices down, last first.
+    pub fn remove_all(&mut self, at: &mut At<'_, Passive>) {
+        for name in self.pnp.devices(at).into_iter().rev().filter_map(|row| row.name) {
+            // One that was removed before is as good.
+            let _ = self.pnp.remove_device(at, &name);
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! The monitor: commands over the serial console, for a person at the prompt or for `exec=` on the command line.
+
+mod line;
+mod table;
+mod words;
+
+#[cfg(target_os = "none")]
+mod commands;
+#[cfg(target_os = "none")]
+mod edu;
+#[cfg(target_os = "none")]
+mod machine;
+#[cfg(target_os = "none")]
+mod prompt;
+#[cfg(target_os = "none")]
+mod show;
+
+#[cfg(target_os = "none")]
+pub use machine::Machine;
+#[cfg(target_os = "none")]
+pub use prompt::{interact, run_all};
+#[cfg(target_os = "none")]
+pub use words::split_command_line;
