@@ -66,7 +66,7 @@ impl<D: Device> DeviceAdd<D> for () {
 
 /// A device with its registers: what every callback is given. All callbacks here run at PASSIVE, one at a time.
 ///
-/// Start: `prepare_hardware`, `d0_entry`, interrupts connected and enabled in order of creation,
+/// Start: `prepare_hardware`, bus master on, `d0_entry`, interrupts connected and enabled in order of creation,
 /// `post_interrupts_enabled`. Stop: `pre_interrupts_disabled`, interrupts disabled and disconnected in reverse,
 /// `d0_exit`, bus master off, `release_hardware`. What fails on the way up is unwound the same way.
 #[diagnostic::on_unimplemented(message = "`{Self}` is not a device", note = "implement `Device` for it")]
@@ -81,7 +81,8 @@ pub trait Device: Sized + Send + Sync + 'static {
     type Added: DeviceAdd<Self>;
 
     /// EvtDevicePrepareHardware: maps registers, creates objects, and returns the device itself. On an error the
-    /// framework takes back whatever was created.
+    /// framework takes back whatever was created. The device cannot start transfers yet: here is the place to make sure
+    /// that it is not at one of an earlier run, whose buffers are gone.
     fn prepare_hardware(hw: &mut Resources<'_, Self>, at: &mut At<'_, Passive>) -> Result<Self>;
 
     /// EvtDeviceD0Entry. No interrupt of the device is connected. On an error `d0_exit` is not called.

@@ -66,7 +66,6 @@ impl<D: Device> Session<D> {
 
     fn bring_up(&mut self, around: &mut Surroundings<'_, D>, at: &mut At<'_, Passive>) -> Result<()> {
         around.pci.enable(at)?;
-        around.pci.set_bus_master(at, true)?;
         let mut resources = Resources {
             creator: around.creator,
             buffers: &mut self.buffers,
@@ -84,6 +83,8 @@ impl<D: Device> Session<D> {
             item.start(&object, at);
         }
         self.reached = Reached::ObjectsStarted;
+        // Not before the driver has seen the device: it may still be at a transfer of an earlier run.
+        around.pci.set_bus_master(at, true)?;
 
         object.device.d0_entry(PowerState::D3Final, at)?;
         self.reached = Reached::PoweredUp;

@@ -74,6 +74,8 @@ const PIECE: usize = 256;
 
 /// Nanoseconds that a request may take: twenty times what the device's slowest one does.
 const TIME_OUT: u64 = 2_000_000_000;
+/// Nanoseconds between two looks at a transfer that nobody waits for.
+const PAUSE: u64 = 10_000_000;
 
 /// A started edu device. It exists exactly as long as its hardware may be touched.
 pub struct Edu {
@@ -142,8 +144,10 @@ impl Device for Edu {
             ALL_ONES => return Err(Status::Gone),
             id if id & 0xff != IDENTIFICATION => return Err(Status::Failed("the device does not identify as an edu")),
             _ if !is_alive(&regs, at) => return Err(Status::Failed("the device fails the liveness check")),
+            _ if is_transferring(&regs, at) => return Err(Status::Failed("the device is still at an old transfer")),
             _ => {}
         }
+        // The handles are not needed: whoever wants something of the interrupt goes through its lock.
         let pending = InterruptLock::new(Pending::default());
         if hw.instance() % 2 == 0 {
             hw.interrupt(EduInterrupt, &pending).create()?;
@@ -159,6 +163,19 @@ impl Device for Edu {
             memory: hw.dma_buffer(at, 2 * LONGEST_TRANSFER, DMA_LIMIT)?,
             compare: hw.work_item(CompareData),
         })
+    }
+
+    /// A transfer cannot be called back, and its memory is given back after this: waits until it is over.
+    fn d0_exit(&self, _: PowerState, at: &mut At<'_, Passive>) {
+        let give_up = at.now() + TIME_OUT;
+        while is_transferring(&self.regs, at) && at.now() < give_up {
+            self.done.clear(at);
+            // Nobody sets it any more: this is a pause.
+            let _ = self.done.wait_timeout(at, PAUSE);
+        }
+        // What it says now nobody will hear: take it back, or it would still say so at the next start.
+        let status = self.regs.irq_status.read(at);
+        self.regs.irq_ack.write(at, status);
     }
 }
 
@@ -311,10 +328,8 @@ impl Edu {
         offset: usize,
         len: usize,
     ) -> Result<u32, EduError> {
-        match self.regs.dma_command.read(at) {
-            u64::MAX => return Err(EduError::Gone),
-            command if command & DMA_RUN != 0 => return Err(EduError::Busy),
-            _ => {}
+        if is_transferring(&self.regs, at) {
+            return Err(EduError::Busy);
         }
         let ours = self.memory.device_address();
         let theirs = DMA_BUFFER + offset as u64;
@@ -363,7 +378,7 @@ impl Edu {
             // No factorial is all ones: from 2! on they are even.
             self.answer(at, Kind::Factorial, if n == ALL_ONES { Err(EduError::Gone) } else { Ok(n) });
         }
-        if status & DMA_DONE != 0 && self.regs.dma_command.read(at) & DMA_RUN == 0 {
+        if status & DMA_DONE != 0 && !is_transferring(&self.regs, at) {
             // `false`: enqueued already, or the device is stopping; nobody waits for more then.
             self.compare.enqueue(at);
         }
@@ -419,4 +434,10 @@ fn is_alive(regs: &Regs, at: &mut At<'_, Passive>) -> bool {
     const PATTERN: u32 = 0x1d0d_0ed0;
     regs.liveness.write(at, PATTERN);
     regs.liveness.read(at) == !PATTERN
+}
+
+/// Whether a transfer is under way. What is gone transfers nothing.
+fn is_transferring<L: Level>(regs: &Regs, at: &mut At<'_, L>) -> bool {
+    let command = regs.dma_command.read(at);
+    command != u64::MAX && command & DMA_RUN != 0
 }

@@ -84,31 +84,69 @@ fn raised_and_acknowledged() {
     }
 }
 
+/// Another thread asks, and the device is stopped at whatever moment.
+fn stopped_during<T: PartialEq + std::fmt::Debug + Send + 'static>(
+    machine: &mut Setup,
+    right: T,
+    ask: fn(&Edu, &mut At<'_, Passive>) -> Result<T, EduError>,
+) {
+    machine.device(model::Edu::new());
+    machine.main(move |at| {
+        let pnp = start::<Edu>(at);
+        let edu = pnp.device::<Edu>("edu#0").expect("the device is there");
+        let user = edu.clone();
+        let user = spawn(at, "user", move |at| match user.with(at, ask) {
+            Ok(Ok(answer)) => assert_eq!(answer, right),
+            Ok(Err(error)) => assert_eq!(error, EduError::Gone),
+            Err(status) => assert_eq!(status, Status::Gone),
+        });
+        pnp.stop_device(at, "edu#0").expect("it is started");
+        assert_eq!(edu.with(at, |_, _| ()), Err(Status::Gone));
+        user.join(at).expect("no device is used here");
+        pnp.shut_down(at);
+    });
+}
+
 #[test]
-fn stopped_during_a_factorial_and_started_again() {
+fn stopped_during_a_factorial() {
     for cpus in [1, 2] {
-        explore("stop", cpus, |machine| {
-            machine.device(model::Edu::new());
-            machine.main(|at| {
-                let pnp = start::<Edu>(at);
-                let edu = pnp.device::<Edu>("edu#0").expect("the device is there");
-                let user = edu.clone();
-                let user = spawn(at, "user", move |at| match user.with(at, |edu, at| edu.factorial(at, 5)) {
-                    Ok(Ok(n)) => assert_eq!(n, 120),
-                    Ok(Err(error)) => assert_eq!(error, EduError::Gone),
-                    Err(status) => assert_eq!(status, Status::Gone),
-                });
-                pnp.stop_device(at, "edu#0").expect("it is started");
-                assert_eq!(edu.with(at, |_, _| ()), Err(Status::Gone));
-                user.join(at).expect("no device is used here");
-                pnp.start_device(at, "edu#0").expect("it can be started again");
-                // The device may still work on what was given up.
-                let again = with(&edu, at, |edu, at| edu.factorial(at, 3));
-                assert!(matches!(again, Ok(6) | Err(EduError::Busy)), "{again:?}");
-                pnp.shut_down(at);
-            });
+        explore("stop during a factorial", cpus, |machine| {
+            stopped_during(machine, 120, |edu, at| edu.factorial(at, 5));
         });
     }
+}
+
+#[test]
+fn stopped_during_a_transfer() {
+    for cpus in [1, 2] {
+        explore("stop during a transfer", cpus, |machine| {
+            stopped_during(machine, (), |edu, at| edu.round_trip(at, 0, 2))
+        });
+    }
+}
+
+/// The device goes on with what it was asked before the stop: that must not reach memory that was given back.
+#[test]
+fn started_again_after_a_stop_during_a_transfer() {
+    explore("restart", 1, |machine| {
+        machine.device(model::Edu::new());
+        machine.main(|at| {
+            let pnp = start::<Edu>(at);
+            let edu = pnp.device::<Edu>("edu#0").expect("the device is there");
+            let user = edu.clone();
+            let user = spawn(at, "user", move |at| match user.with(at, |edu, at| edu.round_trip(at, 0, 2)) {
+                Ok(result) => assert!(matches!(result, Ok(()) | Err(EduError::Gone | EduError::Busy)), "{result:?}"),
+                Err(status) => assert_eq!(status, Status::Gone),
+            });
+            // Long enough for the transfer to begin, not to end.
+            let _ = Event::new().wait_timeout(at, 1_000_000);
+            pnp.stop_device(at, "edu#0").expect("it is started");
+            pnp.start_device(at, "edu#0").expect("it can be started again");
+            user.join(at).expect("no device is used here");
+            assert_eq!(with(&edu, at, |edu, at| edu.round_trip(at, 0, 2)), Ok(()));
+            pnp.shut_down(at);
+        });
+    });
 }
 
 #[test]
