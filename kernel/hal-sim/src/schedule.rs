@@ -20,7 +20,7 @@ use ke::{hal::MsiMessage, percpu::CLOCK_VECTOR};
 /// A schedule with more stops does not end by itself.
 const MAX_STOPS: u32 = 50_000;
 /// A CPU that stops so often in a row without blocking polls for something: others get a turn.
-const PATIENCE: u32 = 2_000;
+const PATIENCE: u32 = 1_000;
 /// A message is under way for less, in nanoseconds.
 const MESSAGE_TIME: u64 = 1_000_000;
 /// A periodic timer that outlives the main thread fires so often and is then cut off.
@@ -179,9 +179,14 @@ impl Machine {
             let others = (0..self.cpus.len()).filter(|cpu| *cpu != self.running.get() && self.is_able(*cpu));
             actions.extend(others.map(Action::Run));
         }
-        self.events(&mut actions, true);
-        if self.stops_in_a_row.get() > PATIENCE && actions.len() > 1 {
-            self.stops_in_a_row.set(0);
+        if self.stops_in_a_row.get() <= PATIENCE {
+            self.events(&mut actions, true);
+            return actions;
+        }
+        // Who polls goes on only if nobody and nothing else can.
+        self.stops_in_a_row.set(0);
+        self.events(&mut actions, false);
+        if actions.len() > 1 {
             actions.remove(0);
         }
         actions
