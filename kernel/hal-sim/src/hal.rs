@@ -220,6 +220,25 @@ unsafe impl Hal for Machine {
         self.mmio_write(address, 8, value);
     }
 
+    // No model answers at I/O ports: a machine without ISA devices reads all ones.
+    fn port_read8(&self, _port: u16) -> u8 {
+        u8::MAX
+    }
+
+    fn port_read16(&self, _port: u16) -> u16 {
+        u16::MAX
+    }
+
+    fn port_read32(&self, _port: u16) -> u32 {
+        u32::MAX
+    }
+
+    fn port_write8(&self, _port: u16, _value: u8) {}
+
+    fn port_write16(&self, _port: u16, _value: u16) {}
+
+    fn port_write32(&self, _port: u16, _value: u32) {}
+
     fn map_mmio(&self, physical: u64, _len: usize) -> usize {
         bus::map(physical)
     }

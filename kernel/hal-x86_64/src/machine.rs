@@ -9,6 +9,7 @@ use ke::{
     percpu::{DISPATCH_VECTOR, PerCpu},
     system::System,
 };
+use x86_64::instructions::port::Port;
 
 /// The x86_64 PC: the image exports it with [`ke::export_hal`].
 pub struct X86Hal;
@@ -24,6 +25,21 @@ macro_rules! registers {
         fn $write(&self, address: usize, value: $type) {
             // SAFETY: as above.
             unsafe { ptr::with_exposed_provenance_mut::<$type>(address).write_volatile(value) };
+        }
+    )*};
+}
+
+macro_rules! ports {
+    ($($read:ident $write:ident $type:ty)*) => {$(
+        #[inline(always)]
+        fn $read(&self, port: u16) -> $type {
+            // SAFETY: by the contract of `Hal` the port is one that a bus gave to a driver.
+            unsafe { Port::<$type>::new(port).read() }
+        }
+        #[inline(always)]
+        fn $write(&self, port: u16, value: $type) {
+            // SAFETY: as above.
+            unsafe { Port::<$type>::new(port).write(value) };
         }
     )*};
 }
@@ -119,6 +135,11 @@ unsafe impl Hal for X86Hal {
         mmio_read16 mmio_write16 u16
         mmio_read32 mmio_write32 u32
         mmio_read64 mmio_write64 u64
+    }
+    ports! {
+        port_read8 port_write8 u8
+        port_read16 port_write16 u16
+        port_read32 port_write32 u32
     }
     fn map_mmio(&self, physical: u64, len: usize) -> usize {
         memory::map_mmio(physical, len).map_or(0, |address| address.expose_provenance())

@@ -4,7 +4,7 @@ use core::panic::PanicInfo;
 use hal_x86_64::{X86Hal, bug_check, heap::KernelHeap, start};
 
 static MACHINE: X86Hal = X86Hal;
-// SAFETY: once in the image, and nothing else defines symbols of these names.
+// SAFETY: the one HAL of the image, exported once.
 ke::export_hal!(unsafe MACHINE: X86Hal);
 
 #[global_allocator]
@@ -16,7 +16,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
 }
 
 /// Called by the boot code of `hal-x86_64`, once.
-// SAFETY: nothing else in the image has this name, and the boot code passes these arguments.
+// SAFETY: no other symbol of the image has this name.
 #[unsafe(no_mangle)]
 extern "sysv64" fn kernel_entry(start_info: u64, physical_base: u64) -> ! {
     // SAFETY: the boot code passes what the loader gave it.

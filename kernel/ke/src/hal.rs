@@ -82,6 +82,18 @@ macro_rules! hal_methods {
         /// Maps `len` bytes of device memory at `physical`, uncached, for good; 0 when there is no address space or
         /// memory left. The same range mapped again gives the same address. PASSIVE.
         fn map_mmio(physical: u64, len: usize) -> usize;
+        /// A 1-byte read of an I/O port that a [`crate::Ports`] covers. Any IRQL; likewise the other five.
+        fn port_read8(port: u16) -> u8;
+        /// A 2-byte port read.
+        fn port_read16(port: u16) -> u16;
+        /// A 4-byte port read.
+        fn port_read32(port: u16) -> u32;
+        /// A 1-byte port write.
+        fn port_write8(port: u16, value: u8) -> ();
+        /// A 2-byte port write.
+        fn port_write16(port: u16, value: u16) -> ();
+        /// A 4-byte port write.
+        fn port_write32(port: u16, value: u32) -> ();
         /// `len` zeroed bytes of physically contiguous memory that ends at or below `limit`, page aligned. PASSIVE.
         fn dma_alloc(len: usize, limit: u64) -> Option<$crate::hal::DmaBlock>;
         /// Gives back a block of `dma_alloc`. PASSIVE.
@@ -140,6 +152,8 @@ hal_methods!((define_trait));
 pub enum Point {
     MmioRead,
     MmioWrite,
+    PortRead,
+    PortWrite,
     AcquireLock,
     ReleaseLock,
     EventSet,

@@ -174,9 +174,13 @@ mod tests {
     use super::*;
 
     const NOTHING: TimerKind = TimerKind { expire: nothing, run: nothing_more };
+    /// # Safety
+    /// None.
     unsafe fn nothing(_: *const (), _: HalRef<'_>) -> bool {
         false
     }
+    /// # Safety
+    /// None.
     unsafe fn nothing_more(_: *const (), _: HalRef<'_>) {}
 
     /// Pseudo-random, but the same each time.
