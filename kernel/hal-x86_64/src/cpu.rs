@@ -233,7 +233,15 @@ pub fn set_pending(bits: u32) {
 pub fn clear_pending(bits: u32) {
     // SAFETY: as in `gs_read`.
     unsafe {
-        asm!("and dword ptr gs:[{offset}], {bits:e}", offset = const offset::PENDING, bits = in(reg) !bits, options(nostack));
+        match bits {
+            pending::DPC => gs_constant!("and dword", offset::PENDING, !pending::DPC as i32),
+            _ => asm!(
+                "and dword ptr gs:[{offset}], {bits:e}",
+                offset = const offset::PENDING,
+                bits = in(reg) !bits,
+                options(nostack),
+            ),
+        }
     }
 }
 

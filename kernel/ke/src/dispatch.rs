@@ -79,13 +79,11 @@ pub(crate) unsafe extern "sysv64-unwind" fn unexpected(_: *const Head, word: Hal
 pub(crate) unsafe extern "sysv64-unwind" fn dispatch_ipi(_: *const Head, word: HalWord) {
     // SAFETY: the stub passes what it was given.
     let hal = unsafe { from_word(word) };
-    let mut found = pending::DPC;
     if hal::percpu(hal).sched.take_request() {
-        found |= pending::RESCHEDULE;
+        hal.set_pending(pending::RESCHEDULE);
     }
     hal.disable_interrupts();
     dpc_queue::empty_inbox(hal);
-    hal.set_pending(found);
     hal.enable_interrupts();
 }
 

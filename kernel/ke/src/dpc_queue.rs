@@ -4,8 +4,8 @@
 //!
 //! **Invariant:** the queue is touched by its own CPU alone, with interrupts off; other CPUs push into the inbox.
 //!
-//! **Invariant:** whoever links a DPC of high importance sets [`pending::HIGH_DPC`], whoever links another sets
-//! [`pending::DPC`], but for low ones that may wait: so the drain looks at the pending word, not at the queue.
+//! **Invariant:** [`pending::HIGH_DPC`] is set exactly while DPCs of high importance are linked; [`pending::DPC`] only while
+//! others are, and always but for low ones that may wait. So the drain looks at the pending word, not at the queue.
 
 use crate::{
     at::At,
@@ -73,9 +73,9 @@ impl DpcQueue {
         self.low.fetch_add(1, Relaxed) + 1 >= LOW_DEPTH
     }
 
-    /// Whether there is nothing to drain.
+    /// Whether no DPC below high importance is linked, not even one that may wait.
     pub(crate) fn is_empty(&self) -> bool {
-        self.head.load(Relaxed).is_null() && self.high.load(Relaxed).is_null()
+        self.head.load(Relaxed).is_null()
     }
 
     /// The name of the DPC that this CPU runs.
@@ -115,7 +115,7 @@ impl Inbox {
     }
 }
 
-/// Moves what other CPUs have queued here into this CPU's queue, oldest first. Interrupts off.
+/// Moves what other CPUs have queued here into this CPU's queue, oldest first, and sets what is pending. Interrupts off.
 pub(crate) fn empty_inbox(hal: HalRef<'_>) {
     let cpu = hal::percpu(hal);
     if cpu.inbox.is_empty() {
@@ -125,6 +125,9 @@ pub(crate) fn empty_inbox(hal: HalRef<'_>) {
     unsafe {
         for_each_oldest_first(&cpu.inbox.newest_high, |dpc| cpu.dpcs.link_first(hal, dpc));
         for_each_oldest_first(&cpu.inbox.newest, |dpc| cpu.dpcs.link_last(dpc));
+    }
+    if !cpu.dpcs.is_empty() {
+        hal.set_pending(pending::DPC);
     }
 }
 
@@ -147,10 +150,17 @@ unsafe fn for_each_oldest_first(stack: &AtomicPtr<RawDpc>, mut link: impl FnMut(
 }
 
 /// Runs what is queued on this CPU, in order. At DISPATCH, interrupts off at the call and at the return.
+///
+/// # Safety
+/// [`pending::DPC`] is set.
 #[inline(always)]
-pub(crate) fn drain(hal: HalRef<'_>) {
+pub(crate) unsafe fn drain(hal: HalRef<'_>) {
+    hal.clear_pending(pending::DPC);
     let queue = &hal::percpu(hal).dpcs;
     let batch = queue.head.load(Relaxed);
+    debug_assert!(!batch.is_null(), "the pending word says that DPCs are queued");
+    // SAFETY: by the contract and the invariant above something is linked.
+    let batch = unsafe { NonNull::new_unchecked(batch) };
     queue.head.store(ptr::null_mut(), Relaxed);
     queue.tail.store(ptr::from_ref(&queue.head).cast_mut(), Relaxed);
     queue.low.store(0, Relaxed);
@@ -161,10 +171,9 @@ pub(crate) fn drain(hal: HalRef<'_>) {
 }
 
 /// # Safety
-/// `batch` begins a chain of linked DPCs that nobody else has.
+/// `dpc` begins a chain of linked DPCs that nobody else has.
 #[inline(always)]
-unsafe fn run_batch(hal: HalRef<'_>, queue: &DpcQueue, batch: *mut RawDpc) {
-    let Some(mut dpc) = NonNull::new(batch) else { return };
+unsafe fn run_batch(hal: HalRef<'_>, queue: &DpcQueue, mut dpc: NonNull<RawDpc>) {
     loop {
         // SAFETY: linked, so alive until it begins; `next` is read before that.
         let next = unsafe { dpc.as_ref() }.next.load(Relaxed);

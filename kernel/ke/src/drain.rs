@@ -47,8 +47,8 @@ pub(crate) fn on_idle(hal: HalRef<'_>) {
 fn run_pending(hal: HalRef<'_>) {
     // In a line for the common case: nothing but DPCs, and nothing new after them.
     if hal.pending() == pending::DPC {
-        hal.clear_pending(pending::DPC);
-        dpc_queue::drain(hal);
+        // SAFETY: it is set.
+        unsafe { dpc_queue::drain(hal) };
     }
     if hal.pending() != 0 {
         run_rest(hal);
@@ -65,8 +65,8 @@ fn run_rest(hal: HalRef<'_>) {
             dpc_queue::run_high(hal);
             hal.disable_interrupts();
         } else if pending & pending::DPC != 0 {
-            hal.clear_pending(pending::DPC);
-            dpc_queue::drain(hal);
+            // SAFETY: it is set.
+            unsafe { dpc_queue::drain(hal) };
         } else if pending & pending::RESCHEDULE != 0 {
             hal.clear_pending(pending::RESCHEDULE);
             hal.enable_interrupts();

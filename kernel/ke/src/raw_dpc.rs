@@ -36,9 +36,11 @@ pub(crate) struct DpcKind {
     pub(crate) name: fn() -> &'static str,
 }
 
+/// `repr(C)`: with `next` first, the address of a DPC is that of its `next`, and linking needs no second one.
+#[repr(C)]
 pub(crate) struct RawDpc {
-    state: AtomicU32,
     pub(crate) next: AtomicPtr<RawDpc>,
+    state: AtomicU32,
     context: AtomicPtr<()>,
     arguments: [AtomicUsize; 2],
     kind: &'static DpcKind,
@@ -47,8 +49,8 @@ pub(crate) struct RawDpc {
 impl RawDpc {
     pub(crate) const fn new(kind: &'static DpcKind) -> Self {
         RawDpc {
-            state: AtomicU32::new(0),
             next: AtomicPtr::new(ptr::null_mut()),
+            state: AtomicU32::new(0),
             context: AtomicPtr::new(ptr::null_mut()),
             arguments: [const { AtomicUsize::new(0) }; 2],
             kind,
@@ -138,7 +140,7 @@ impl RawDpc {
                     _ => target.dpcs.link_last(self),
                 }
             }
-            if prompt {
+            if prompt && importance != Importance::High {
                 hal.set_pending(pending::DPC);
             }
             hal.enable_interrupts();
