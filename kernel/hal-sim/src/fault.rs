@@ -24,7 +24,7 @@ pub enum FaultKind {
     DeviceMemory,
     /// A driver asked of a device what makes the real one fall over.
     DeviceAbort,
-    /// Something is left at the end of the run: DMA memory, a connected vector.
+    /// Something is left at the end of the run: DMA memory, a connected vector, a thread.
     Leak,
     /// The core asked the machine for what no machine can do.
     Hal,

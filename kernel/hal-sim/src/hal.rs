@@ -317,7 +317,7 @@ unsafe impl Hal for Machine {
             strand.accessor = access.then_some(location);
             // The core's own waits and locks say less than whoever called for them.
             if !is_core(location) {
-                strand.last = Some((what, object, location));
+                strand.last = Some((what, location));
             }
         }
         self.stop(Reach::Shared);

@@ -133,10 +133,13 @@ pub(crate) struct Strand {
     /// The interrupts and callbacks that run on it, innermost last.
     pub(crate) frames: Vec<Frame>,
     /// Where a caller of the core last asked it for something, and what for. `None` for the core's own threads.
-    pub(crate) last: Option<(Point, usize, &'static Location<'static>)>,
+    pub(crate) last: LastPoint,
     /// Who asked for the register access that comes next.
     pub(crate) accessor: Option<&'static Location<'static>>,
 }
+
+/// Where somebody asked the core for something, and what for.
+pub(crate) type LastPoint = Option<(Point, &'static Location<'static>)>;
 
 /// What runs on a fiber beside its thread.
 #[derive(Debug, Clone, Copy)]
@@ -151,6 +154,8 @@ pub(crate) enum Frame {
         levels: Levels,
         /// What the device asserted when its ISR started.
         asserted: Option<Asserted>,
+        /// Where the code that it interrupts, or the worker, was last seen.
+        last: LastPoint,
     },
 }
 
@@ -482,6 +487,16 @@ pub(crate) fn thread_name(strand: &Strand) -> &'static str {
     }
     // SAFETY: a strand is asked for its name only while its thread has not ended.
     unsafe { (*strand.thread).name() }
+}
+
+/// What a thread waits for, as far as it is known.
+pub(crate) fn thread_and_place(strand: &Strand) -> String {
+    format!("thread {} waits{}", thread_name(strand), last_point(strand.last))
+}
+
+/// Where a thread was last seen.
+pub(crate) fn last_point(last: LastPoint) -> String {
+    last.map_or(String::new(), |(what, at)| format!(" after {what:?} at {}:{}", at.file(), at.line()))
 }
 
 /// Installs, once per process, a panic hook that turns a panic on a machine into that machine's bug check before the

@@ -2,7 +2,7 @@
 
 use crate::{
     fault::FaultKind,
-    machine::{CpuWait, Frame, Machine},
+    machine::{CpuWait, Frame, Machine, Strand, thread_and_place},
 };
 use ke::percpu::{CLOCK_VECTOR, DISPATCH_VECTOR};
 use std::sync::atomic::Ordering::Relaxed;
@@ -33,14 +33,16 @@ impl Machine {
         };
         let source = vector.and_then(|vector| self.cpu().sources.borrow()[usize::from(vector)]);
         let asserted = source.map(|slot| self.asserted(slot.into()));
-        self.strands.borrow_mut()[fiber].frames.push(Frame::Callback { what, levels, asserted });
+        let strand = &mut self.strands.borrow_mut()[fiber];
+        strand.frames.push(Frame::Callback { what, levels, asserted, last: strand.last });
     }
 
     /// A callback ends: with the levels it began with, and if it claimed an interrupt, with nothing left of it.
     pub(crate) fn end_callback(&self, claimed: bool) {
         let fiber = self.cpu().fiber.get();
         let frame = self.strands.borrow_mut()[fiber].frames.pop();
-        let Some(Frame::Callback { what, levels, asserted }) = frame else { return };
+        let Some(Frame::Callback { what, levels, asserted, last }) = frame else { return };
+        self.strands.borrow_mut()[fiber].last = last;
         let now = self.levels();
         if now != levels {
             let text = format!("the {what} began at {levels} and ends at {now}: a guard was forgotten");
@@ -122,6 +124,12 @@ impl Machine {
         let (blocks, bytes) = self.memory.borrow().in_use();
         if blocks > 0 {
             self.fail(FaultKind::Leak, format!("{blocks} DMA blocks ({bytes} bytes) are left at the end"));
+        }
+        // The core's own threads, which stay, have never been seen at a point outside of it.
+        let stays = |strand: &&Strand| !strand.ended && !strand.thread.is_null() && strand.last.is_some();
+        let thread = self.strands.borrow().iter().find(stays).map(thread_and_place);
+        if let Some(text) = thread {
+            self.fail(FaultKind::Leak, format!("{text} and is left at the end"));
         }
         for cpu in self.system().cpus() {
             let connected = |vector: &u8| !matches!(*vector, DISPATCH_VECTOR | CLOCK_VECTOR) && !cpu.is_free(*vector);

@@ -12,7 +12,7 @@ use crate::{
     chooser::Actor,
     explore::Granularity,
     fault::FaultKind,
-    machine::{CpuWait, Frame, InFlight, Machine, thread_name},
+    machine::{CpuWait, Frame, InFlight, Machine, last_point, thread_and_place, thread_name},
     model::Step,
 };
 use ke::{hal::MsiMessage, percpu::CLOCK_VECTOR};
@@ -361,15 +361,9 @@ impl Machine {
         let on_cpu = |fiber| self.cpus.iter().any(|cpu| cpu.fiber.get() == fiber);
         for (fiber, strand) in strands.iter().enumerate() {
             if !strand.ended && strand.last.is_some() && !on_cpu(fiber) {
-                parts.push(format!("thread {} waits{}", thread_name(strand), last_point(strand.last)));
+                parts.push(thread_and_place(strand));
             }
         }
         parts.join("; ")
     }
-}
-
-fn last_point(last: Option<(ke::hal::Point, usize, &'static std::panic::Location<'static>)>) -> String {
-    last.map_or(String::new(), |(what, _, location)| {
-        format!(" after {what:?} at {}:{}", location.file(), location.line())
-    })
 }

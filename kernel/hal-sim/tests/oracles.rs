@@ -339,6 +339,19 @@ fn memory_left_at_the_end_is_a_leak() {
 }
 
 #[test]
+fn a_thread_left_at_the_end_is_a_leak() {
+    let failure = explorer("thread left", 1).expect_failure(|machine| {
+        machine.main(|at| {
+            let never = Event::new();
+            let waits = move |at: &mut At<'_, Passive>| never.wait(at).expect("no device is used");
+            thread::spawn(at, ThreadOptions::named("forgotten"), waits).expect("no allocation fails here");
+        });
+    });
+    assert_eq!(failure.kind(), FaultKind::Leak, "{failure}");
+    assert!(failure.message().contains("thread forgotten waits after Wait at"), "{failure}");
+}
+
+#[test]
 fn allocations_fail_where_the_explorer_wants_them_to() {
     let failed = Arc::new(AtomicUsize::new(0));
     let count = failed.clone();
