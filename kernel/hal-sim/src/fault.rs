@@ -18,7 +18,7 @@ pub enum FaultKind {
     IrqlImbalance,
     /// A device still asserts an interrupt that an ISR claimed.
     StillAsserted,
-    /// An interrupt arrived at a vector that no object is connected to: teardown forgot the source.
+    /// A device's message came to a vector that no object is connected to: teardown forgot the source.
     UnexpectedInterrupt,
     /// A device reached memory that was freed or never allocated.
     DeviceMemory,

@@ -86,15 +86,12 @@ impl Machine {
         }
     }
 
-    /// A device interrupt is delivered to a vector that nothing is connected to.
-    pub(crate) fn check_connected(&self, vector: u8) {
-        let owned = matches!(vector, DISPATCH_VECTOR | CLOCK_VECTOR) || !self.percpu().is_free(vector);
-        if !owned {
-            let cpu = self.running.get();
-            let source = self.cpu().sources.borrow()[usize::from(vector)];
-            let from = source
-                .map_or(String::new(), |slot| format!(" from {}", self.bus.borrow().slots()[usize::from(slot)].name));
-            let text = format!("vector {vector:#04x} arrives{from} at CPU {cpu}, and nothing is connected to it");
+    /// A device's message reaches a CPU: somebody is connected there. One that came before the last disconnect and is
+    /// taken after it is no fault; the core drops it.
+    pub(crate) fn check_connected(&self, slot: usize, cpu: usize, vector: u8) {
+        if self.system().cpus()[cpu].is_free(vector) {
+            let name = self.bus.borrow().slots()[slot].name.clone();
+            let text = format!("vector {vector:#04x} comes from {name} to CPU {cpu}, and nothing is connected to it");
             self.fail_here(FaultKind::UnexpectedInterrupt, text);
         }
     }

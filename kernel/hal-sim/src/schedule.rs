@@ -285,6 +285,7 @@ impl Machine {
     }
 
     fn arrive(&self, message: InFlight) {
+        self.check_connected(message.slot, message.cpu, message.vector);
         self.request(message.cpu, message.vector, Some(message.slot));
     }
 
@@ -310,7 +311,6 @@ impl Machine {
             cpu.interrupts_on.set(false);
             let fiber = cpu.fiber.get();
             self.note(|_| format!("-> interrupt {vector:#04x}"));
-            self.check_connected(vector);
             let before = self.levels();
             self.strands.borrow_mut()[fiber].frames.push(Frame::Interrupt(vector));
             let end_of_interrupt = || {
