@@ -7,7 +7,14 @@ use edu::{Counters, Edu, EduError, LONGEST_TRANSFER, USABLE_BUFFER};
 use framework::{DeviceRef, DeviceState, prelude::*};
 use hal_sim::{Explorer, Setup, Stats, model, run_once};
 use ke::thread::{self, JoinHandle, ThreadOptions};
-use std::time::Duration;
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 /// Within 3 deviations on one CPU, 2 on more.
 fn explore(name: &str, cpus: usize, setup: impl Fn(&mut Setup) + 'static) -> Stats {
@@ -185,9 +192,12 @@ fn removed_by_surprise_during_a_transfer() {
 
 #[test]
 fn a_device_may_vanish_at_any_moment() {
-    explore("vanishing", 1, |machine| {
+    let seen = Arc::new(Mutex::new(HashSet::new()));
+    let states = seen.clone();
+    explore("vanishing", 1, move |machine| {
+        let states = states.clone();
         machine.device(model::Edu::new().may_vanish());
-        machine.main(|at| {
+        machine.main(move |at| {
             let pnp = start::<Edu>(at);
             if let Some(edu) = pnp.device::<Edu>("edu#0") {
                 match edu.with(at, |edu, at| edu.factorial(at, 5)) {
@@ -195,15 +205,42 @@ fn a_device_may_vanish_at_any_moment() {
                     Err(status) => assert_eq!(status, Status::NotStarted),
                 }
             }
-            let rows = pnp.devices(at);
-            let location = rows.first().map(|row| row.location);
-            assert!(!rows.iter().any(|row| row.state == DeviceState::NoDriver), "{rows:?}");
+            let row = pnp.devices(at).into_iter().next();
             pnp.shut_down(at);
-            if let Some(location) = location {
-                pnp.left_the_bus(at, location);
+            if let Some(row) = row {
+                pnp.left_the_bus(at, row.location);
+                states.lock().expect("nobody panics with it").insert(row.state.to_string());
             }
         });
     });
+    let states = seen.lock().expect("nobody panics with it");
+    let expected = [DeviceState::Started, DeviceState::Failed(Status::Gone)];
+    assert!(expected.iter().all(|state| states.contains(&state.to_string())), "{states:?}");
+}
+
+#[test]
+fn without_memory_for_dma_the_device_fails_and_nothing_leaks() {
+    let failed = Arc::new(AtomicUsize::new(0));
+    let count = failed.clone();
+    explorer("out of memory", 1).failing_allocations().run(move |machine| {
+        let failed = count.clone();
+        machine.device(model::Edu::new());
+        machine.main(move |at| {
+            let pnp = start::<Edu>(at);
+            let edu = pnp.device::<Edu>("edu#0").expect("the device is there");
+            match &pnp.devices(at)[0].state {
+                DeviceState::Started => assert_eq!(with(&edu, at, |edu, at| edu.factorial(at, 5)), Ok(120)),
+                state => {
+                    assert!(matches!(state, DeviceState::Failed(Status::Dma(DmaError::OutOfMemory { .. }))), "{state}");
+                    failed.fetch_add(1, Relaxed);
+                    let again = pnp.start_device(at, "edu#0");
+                    assert!(matches!(again, Ok(()) | Err(Status::Dma(_))), "{again:?}");
+                }
+            }
+            pnp.shut_down(at);
+        });
+    });
+    assert!(failed.load(Relaxed) > 0, "no schedule was short of memory");
 }
 
 #[test]

@@ -3,10 +3,8 @@
 //! **Invariant:** what is mapped is device memory: ECAM regions and windows are what firmware says (the promise made to
 //! [`crate::Platform::new`]), and a BAR's address came from firmware or from such a window.
 
-use crate::{Bar, Error, Location};
+use crate::{Bar, Error, Location, config::Registers};
 use ke::{At, Level, Mmio, Passive};
-
-use crate::config::Registers;
 
 /// Configuration space of one bus: 32 devices of 8 functions of 4 KiB.
 const BUS_LEN: usize = 1 << 20;
