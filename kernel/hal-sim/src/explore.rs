@@ -278,6 +278,7 @@ fn number(variable: &str) -> Option<u64> {
 /// Past the test harness, which keeps what a passing test prints to itself: one schedule must look different from forty
 /// thousand.
 fn say(what: &dyn fmt::Display) {
-    // Without a standard error there is nobody to tell.
-    let _ = writeln!(std::io::stderr(), "explored {what}");
+    let line = format!("explored {what}\n");
+    // At once, as other tests print too. Without a standard error there is nobody to tell.
+    let _ = std::io::stderr().write_all(line.as_bytes());
 }

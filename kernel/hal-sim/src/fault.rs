@@ -16,6 +16,8 @@ pub enum FaultKind {
     BugCheck,
     /// A level word or CR8 is not what it was, or not what it must be here: a guard was forgotten.
     IrqlImbalance,
+    /// Code above DISPATCH allocates ([`crate::LevelCheckedAllocator`]).
+    AllocationAtDirql,
     /// A device still asserts an interrupt that an ISR claimed.
     StillAsserted,
     /// A device's message came to a vector that no object is connected to: teardown forgot the source.
@@ -39,6 +41,7 @@ impl FaultKind {
             Self::Livelock => "livelock",
             Self::BugCheck => "bug check",
             Self::IrqlImbalance => "IRQL imbalance",
+            Self::AllocationAtDirql => "allocation above DISPATCH",
             Self::StillAsserted => "interrupt still asserted",
             Self::UnexpectedInterrupt => "callback after teardown",
             Self::DeviceMemory => "device access to memory it does not own",

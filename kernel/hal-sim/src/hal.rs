@@ -1,4 +1,4 @@
-//! The machine as the core sees it: `ke::hal::Hal`.
+//! What the machine does for the core: `ke::hal::Hal`, called through [`crate::port`].
 //!
 //! Every method is an exploration point of the fine granularity unless what it does commutes with everything: constants,
 //! and what follows the thread. Reads of this CPU's own words are stops for its interrupts alone.
@@ -118,7 +118,7 @@ unsafe impl Hal for Machine {
         let this = ptr::from_ref(self);
         let body = move || {
             // SAFETY: the machine outlives its fibers; `thread` is what the core gave for this context.
-            unsafe { ke::entry::thread_start(&*this, thread) };
+            unsafe { ke::entry::thread_start((*this).port(), thread) };
         };
         let fiber = self.create_fiber(thread, Box::new(body));
         context.stack.store(fiber + 1, Relaxed);

@@ -58,11 +58,12 @@
 //! **What fails a schedule.** The scenario's own assertions, and oracles that are always on: see [`FaultKind`].
 //!
 //! **How it works.** `chooser` answers every question that could go either way; `machine` runs one schedule, `schedule`
-//! decides at its stops, `hal` is the machine as the core sees it, `fiber` switches stacks, `apic`, `bus` and `memory`
+//! decides at its stops, `port` and `hal` are the machine as the core sees it, `fiber` switches stacks, `apic`, `bus` and `memory`
 //! are the hardware, [`model`] the devices, `oracle` the checks, `explore` the search.
 
 #![warn(missing_docs)]
 
+mod allocator;
 mod apic;
 mod bus;
 mod chooser;
@@ -74,10 +75,12 @@ mod machine;
 mod memory;
 pub mod model;
 mod oracle;
+mod port;
 mod schedule;
 mod stand_in;
 mod trace;
 
+pub use allocator::{LevelCheckedAllocator, blocks_put_aside};
 pub use bus::{ECAM_BASE, ECAM_BUSES, platform};
 pub use explore::{Device, Explorer, Failure, Granularity, Setup, Stats, Switcher, run_once};
 pub use fault::FaultKind;

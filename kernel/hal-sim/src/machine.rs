@@ -18,13 +18,14 @@ use crate::{
     fiber::{FiberId, Fibers, Progress},
     memory::Memory,
     oracle::{Asserted, Levels},
+    port::Port,
     schedule::Action,
     trace::{Line, Recorder, Trace},
 };
 use ke::{At, Passive, hal::Point, percpu::PerCpu, system::System};
 use std::{
     any::Any,
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     panic::{self, AssertUnwindSafe, Location},
     ptr,
     rc::Rc,
@@ -83,6 +84,12 @@ pub(crate) struct Machine {
     /// By fiber number.
     pub(crate) strands: RefCell<Vec<Strand>>,
     pub(crate) recorder: RefCell<Recorder>,
+    /// What the core holds.
+    port: OnceCell<Port>,
+    /// Whether code of this crate runs, not the core's or a driver's.
+    pub(crate) inside: Cell<bool>,
+    /// Blocks freed above DISPATCH.
+    pub(crate) put_aside: Cell<usize>,
     /// A fiber that the root is to end.
     to_unwind: Cell<Option<FiberId>>,
     /// The alternatives of the last stop, for their allocation.
@@ -214,6 +221,9 @@ impl Machine {
             late_clocks: Cell::new(0),
             strands: RefCell::default(),
             recorder: RefCell::new(Recorder::new(record)),
+            port: OnceCell::new(),
+            inside: Cell::new(true),
+            put_aside: Cell::new(0),
             to_unwind: Cell::new(None),
             scratch: Cell::default(),
             fault: RefCell::default(),
@@ -253,7 +263,7 @@ impl Machine {
             let idle = move || {
                 let machine = this.get();
                 // SAFETY: the first code of this CPU's first fiber; boot leaves interrupts off.
-                unsafe { ke::entry::run_cpu(machine) };
+                unsafe { ke::entry::run_cpu(machine.port()) };
             };
             cpu.fiber.set(self.create_fiber(ptr::null(), Box::new(idle)));
         }
@@ -264,12 +274,12 @@ impl Machine {
         }
         self.running.set(0);
         let main = move |at: &mut At<'_, Passive>| {
-            this.get().main_starts();
+            this.get().within(Machine::main_starts);
             main(at);
-            this.get().main_returned();
+            this.get().within(Machine::main_returned);
         };
         // SAFETY: CPU 0 has run nothing yet and its interrupts are off.
-        unsafe { ke::entry::spawn_main(self, "main", main) };
+        unsafe { ke::entry::spawn_main(self.port(), "main", main) };
         self.quiet.set(false);
     }
 
@@ -298,7 +308,10 @@ impl Machine {
             if machine.dead.get() {
                 return;
             }
-            if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(body)) {
+            machine.inside.set(false);
+            let result = panic::catch_unwind(AssertUnwindSafe(body));
+            machine.inside.set(true);
+            if let Err(payload) = result {
                 machine.caught(payload);
             }
         };
@@ -327,6 +340,7 @@ impl Machine {
     /// Called by the running fiber: lets the root resume whatever [`Self::running`] runs now.
     pub(crate) fn pass(&self, me: FiberId) {
         self.fibers.suspend(me);
+        self.inside.set(true);
         if self.dead.get() && !self.strands.borrow()[me].halted {
             self.abandon();
         }
@@ -398,6 +412,19 @@ impl Machine {
         let fault = Fault { kind, message, place };
         self.note_at(fault.to_string(), None);
         *self.fault.borrow_mut() = Some(fault);
+    }
+
+    /// The machine as the core sees it.
+    pub(crate) fn port(&self) -> &Port {
+        self.port.get_or_init(|| Port(self))
+    }
+
+    /// Runs `f` as code of this crate that a driver or a test has called.
+    pub(crate) fn within<R>(&self, f: impl FnOnce(&Self) -> R) -> R {
+        let before = self.inside.replace(true);
+        let result = f(self);
+        self.inside.set(before);
+        result
     }
 
     pub(crate) fn system(&self) -> &System {
@@ -507,6 +534,7 @@ fn catch_panics_of_machines() {
         let next = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
             let report = |machine: &Machine| {
+                machine.inside.set(true);
                 let place = info.location().map(|at| (at.file().to_owned(), at.line()));
                 let at = place.as_ref().map_or(String::new(), |(file, line)| format!(" at {file}:{line}"));
                 let text = payload_text(info.payload());

@@ -314,14 +314,18 @@ impl Machine {
             let before = self.levels();
             self.strands.borrow_mut()[fiber].frames.push(Frame::Interrupt(vector));
             let end_of_interrupt = || {
-                self.stop_fine(Reach::Local);
-                self.cpu().apic.borrow_mut().end_of_interrupt();
-                // What follows is the exit: DPCs, and other threads.
-                self.strands.borrow_mut()[fiber].frames.pop();
-                self.note(|_| format!("<- interrupt {vector:#04x}"));
+                self.within(|_| {
+                    self.stop_fine(Reach::Local);
+                    self.cpu().apic.borrow_mut().end_of_interrupt();
+                    // What follows is the exit: DPCs, and other threads.
+                    self.strands.borrow_mut()[fiber].frames.pop();
+                    self.note(|_| format!("<- interrupt {vector:#04x}"));
+                })
             };
+            self.inside.set(false);
             // SAFETY: the vector's class is above the CPU's, as the APIC model found, and this fiber stops here.
-            unsafe { ke::entry::interrupt(self, vector, end_of_interrupt) };
+            unsafe { ke::entry::interrupt(self.port(), vector, end_of_interrupt) };
+            self.inside.set(true);
             if self.dead.get() {
                 return self.abandon();
             }

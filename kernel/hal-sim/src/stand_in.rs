@@ -1,7 +1,7 @@
 //! A cell for planted faults: what shared data without a lock would be, if safe Rust allowed it.
 
 use crate::machine;
-use ke::hal::Point;
+use ke::hal::{Hal, Point};
 use std::{
     panic::Location,
     sync::{Mutex, PoisonError},
@@ -37,6 +37,6 @@ impl<T: Copy> StandInCell<T> {
     fn point(&self, location: &'static Location<'static>) {
         let address = std::ptr::from_ref(self).addr();
         // Outside of a machine there is nobody to race with.
-        let _ = machine::with_current(|machine| ke::hal::Hal::point(machine, Point::Atomic, address, location));
+        let _ = machine::with_current(|machine| machine.port().point(Point::Atomic, address, location));
     }
 }

@@ -79,6 +79,30 @@ fn a_wait_lock_is_handed_over_and_excludes() {
     }
 }
 
+/// A guard may end at any level: the hand-over waits until the level falls.
+#[test]
+fn a_wait_lock_released_at_dirql_is_handed_over_after_it() {
+    for cpus in [1, 2] {
+        explore("wait lock released at DIRQL", cpus, |machine| {
+            machine.main(|at| {
+                let lock = Arc::new(WaitLock::new(0));
+                let theirs = lock.clone();
+                let mut guard = lock.acquire(at);
+                let better = spawn(at, ThreadOptions::named("better").priority(20), move |at| {
+                    let mut sum = theirs.acquire(at);
+                    assert_eq!((*sum, at.irql()), (1, 0));
+                    *sum += 1;
+                });
+                *guard += 1;
+                let interrupt = ke::InterruptLock::<(), ke::Dirql>::new(());
+                interrupt.synchronize(at, |(), _| drop(guard));
+                better.join(at).expect("no device is used");
+                assert_eq!(*lock.acquire(at), 2);
+            });
+        });
+    }
+}
+
 #[test]
 fn a_preempted_thread_migrates() {
     let migrated = Arc::new(AtomicUsize::new(0));
@@ -109,6 +133,25 @@ fn a_preempted_thread_migrates() {
         });
     });
     assert!(migrated.load(Relaxed) > 0, "no schedule moved the main thread to another CPU");
+}
+
+#[test]
+fn a_preempted_thread_goes_on_at_an_idle_cpu() {
+    explore("preempted beside an idle CPU", 2, |machine| {
+        machine.main(|at| {
+            let stop = Arc::new(AtomicUsize::new(0));
+            let seen = stop.clone();
+            let here = ThreadOptions::named("better").priority(20).on(CpuSet::of([at.cpu()]));
+            let better = spawn(at, here, move |at| {
+                // Never gives its CPU up.
+                while seen.load(Relaxed) == 0 {
+                    Event::new().set(at);
+                }
+            });
+            stop.store(1, Relaxed);
+            better.join(at).expect("no device is used");
+        });
+    });
 }
 
 #[test]

@@ -64,7 +64,7 @@ impl<M: Model> Device<M> {
 
     /// Surprise removal: from now on all ones. Called by code that runs on the machine.
     pub fn remove(&self) {
-        let removed = machine::with_current(|machine| machine.remove(self.slot));
+        let removed = machine::with_current(|machine| machine.within(|machine| machine.remove(self.slot)));
         assert!(removed.is_some(), "a device is removed by code that runs on its machine");
     }
 }
