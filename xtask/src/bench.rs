@@ -16,7 +16,7 @@ mod trace;
 
 use crate::{
     budgets::{self, ROWS},
-    machine::Machine,
+    machine::{Apic, Machine},
     run::in_ci,
     setup::{self, Qemu},
     symbols::Symbols,
@@ -46,6 +46,9 @@ pub struct BenchArgs {
     /// Print the instructions of this row as they ran
     #[arg(long, value_name = "ROW", conflicts_with = "json")]
     listing: Option<String>,
+    /// Mode of the local APIC. Some QEMUs cannot count instructions while the clock is armed in x2APIC mode
+    #[arg(long, value_enum, default_value_t = Apic::Xapic)]
+    apic: Apic,
     /// Measure this kernel instead of building one
     #[arg(long, value_name = "ELF")]
     kernel: Option<PathBuf>,
@@ -60,10 +63,10 @@ pub fn bench(args: BenchArgs) -> Result<ExitCode> {
     let kernel = args.kernel.map_or_else(workspace::build_kernel, Ok)?;
     let symbols = Symbols::load(&kernel, &workspace::root())?;
     let code = Code::load(&kernel, &symbols)?;
-    let figures = measure(&qemu, &kernel, &code)?;
+    let figures = measure(&qemu, &kernel, args.apic, &code)?;
     if args.check {
         for _ in 1..3 {
-            check_identical(&figures, &measure(&qemu, &kernel, &code)?)?;
+            check_identical(&figures, &measure(&qemu, &kernel, args.apic, &code)?)?;
         }
     }
     if let Some(row) = &args.listing {
@@ -81,11 +84,11 @@ pub fn bench(args: BenchArgs) -> Result<ExitCode> {
 }
 
 /// One boot's figures.
-fn measure(qemu: &Qemu, kernel: &Path, code: &Code) -> Result<Vec<Figure>> {
-    eprintln!("Measuring in QEMU {}, counting instructions", qemu.version);
+fn measure(qemu: &Qemu, kernel: &Path, apic: Apic, code: &Code) -> Result<Vec<Figure>> {
+    eprintln!("Measuring in QEMU {}, counting instructions, APIC {apic}", qemu.version);
     let second_edu = ["-device", "edu"].map(String::from).into();
     let exec = Some("bench".into());
-    let machine = Machine { smp: 1, exec, icount: true, extra: second_edu, ..Machine::new(kernel) };
+    let machine = Machine { smp: 1, apic, exec, icount: true, extra: second_edu, ..Machine::new(kernel) };
     rows::figures(&session::record(qemu, &machine, LIMIT)?, code)
 }
 
