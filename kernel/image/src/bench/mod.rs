@@ -1,0 +1,28 @@
+//! The kernel's half of `cargo xtask bench`: what is measured, on the shipped drivers and through their public API.
+//!
+//! The figures are not taken here. This opens windows ([`window`]), and xtask counts what runs in them.
+
+mod rows;
+mod window;
+
+use alloc::string::String;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use framework::Pnp;
+use hal_x86_64::time;
+use ke::{At, Passive};
+
+/// The time stamp counter when the drivers had their devices.
+static BOOTED: AtomicU64 = AtomicU64::new(0);
+
+/// Notes that boot has come as far as the drivers' callbacks.
+pub fn note_boot() {
+    BOOTED.store(time::tsc(), Relaxed);
+}
+
+/// The command `bench`. Without xtask at the other end of the console it waits for somebody to type.
+pub fn run(pnp: &Pnp, at: &mut At<'_, Passive>) -> Result<(), String> {
+    at.print(format_args!("BENCH boot {}\n", BOOTED.load(Relaxed)));
+    rows::interrupts(pnp, at)?;
+    rows::locks(at);
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! The windows: each has what one or more rows of the table are counted from.
+
+use super::window::{mark, traced};
+use alloc::{
+    format,
+    string::{String, ToString},
+};
+use core::hint::black_box;
+use edu::{Edu, EduError};
+use framework::{DeviceRef, Pnp};
+use ke::{At, Dirql, InterruptLock, Passive, SpinLock};
+
+/// A bit of edu's status that the ISR serves alone.
+const FOR_THE_ISR: u32 = 0x1_0000;
+/// A bit that reaches the callback after the ISR and means nothing there.
+const FOR_LATER: u32 = 0x200;
+
+/// From the raise of an interrupt to each of its callbacks and back. The first edu device continues in its DPC, the second
+/// in its work item.
+pub fn interrupts(pnp: &Pnp, at: &mut At<'_, Passive>) -> Result<(), String> {
+    let devices = pnp.devices_of::<Edu>();
+    let [by_dpc, by_work_item, ..] = &devices[..] else {
+        return Err(format!("bench needs two edu devices, and there are {}", devices.len()));
+    };
+    raise("isr", by_dpc, FOR_THE_ISR, at)?;
+    raise("dpc", by_dpc, FOR_LATER, at)?;
+    raise("work_item", by_work_item, FOR_LATER, at)?;
+    idle(by_dpc, at)
+}
+
+fn raise(window: &str, device: &DeviceRef<Edu>, bits: u32, at: &mut At<'_, Passive>) -> Result<(), String> {
+    let raise = |edu: &Edu, at: &mut At<'_, Passive>| {
+        traced(window, at, |at| {
+            mark();
+            edu.raise_unasked(at, bits);
+            mark();
+        });
+    };
+    device.with(at, raise).map_err(|status| format!("{}: {status}", device.name()))
+}
+
+/// A transfer ends 100 ms after it was asked for: until then the CPU has nothing to do.
+fn idle(device: &DeviceRef<Edu>, at: &mut At<'_, Passive>) -> Result<(), String> {
+    let transfer = |edu: &Edu, at: &mut At<'_, Passive>| {
+        let mut result = Ok(());
+        traced("idle", at, |at| {
+            mark();
+            result = edu.round_trip(at, 0, 1);
+            mark();
+        });
+        result.map_err(|error: EduError| error.to_string())
+    };
+    device.with(at, transfer).map_err(|status| format!("{}: {status}", device.name()))?
+}
+
+macro_rules! eight_times {
+    ($pair:expr) => {
+        $pair;
+        $pair;
+        $pair;
+        $pair;
+        $pair;
+        $pair;
+        $pair;
+        $pair;
+    };
+}
+
+/// Eight pairs in a row, then none.
+pub fn locks(at: &mut At<'_, Passive>) {
+    let interrupt = InterruptLock::<u32, Dirql>::new(0);
+    let interrupt = black_box(&interrupt);
+    traced("interrupt_lock", at, |at| {
+        mark();
+        eight_times!(drop(interrupt.acquire(at)));
+        mark();
+        mark();
+    });
+    traced("synchronize", at, |at| {
+        mark();
+        eight_times!(interrupt.synchronize(at, |_, _| ()));
+        mark();
+        mark();
+    });
+    let spin = SpinLock::new(0u32);
+    let spin = black_box(&spin);
+    traced("spin_lock", at, |at| {
+        mark();
+        eight_times!(drop(spin.acquire(at)));
+        mark();
+        mark();
+    });
+}
