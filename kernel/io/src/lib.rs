@@ -2,7 +2,8 @@
 //!
 //! [`Bus::enumerate`] walks the configuration space behind ECAM, bridges included, sizes the BARs, places those that
 //! firmware left out, and gives a list of [`PciDevice`]s. A device hands out its [`Resource`]s, maps its BARs and
-//! programs its messages. [`VectorSpace`] assigns interrupt vectors: one CPU each, by priority class and affinity.
+//! programs its messages. Beside them are the [`AcpiDevice`]s, which no bus announces. [`VectorSpace`] assigns interrupt
+//! vectors: one CPU each, by priority class and affinity. [`LineSource`] and [`MessageSource`] are where they come from.
 //!
 //! What decides is written over two small traits, [`Registers`] and [`ConfigSpace`], so that all of it is tested on
 //! the host against a configuration space made of arrays. Memory is mapped in one module, `mapping`, the only one with
@@ -12,6 +13,7 @@
 
 extern crate alloc;
 
+mod acpi;
 mod bar;
 mod bus;
 mod capability;
@@ -21,6 +23,7 @@ mod error;
 #[cfg(test)]
 mod fake;
 mod line;
+mod line_source;
 mod location;
 mod mapping;
 mod msi;
@@ -30,14 +33,18 @@ mod source;
 mod vector;
 mod walk;
 
+pub use acpi::{
+    AcpiDevice, AcpiError, AcpiMethods, AcpiValue, FIXED_HARDWARE_ID, FixedBlock, FixedHardware, GpeMethod,
+};
 pub use bar::{Bar, BarKind};
 pub use bus::{Bus, Platform};
 pub use config::{Command, ConfigSpace, Function, Registers};
 pub use device::{Messages, PciDevice, PciIds, Resource};
 pub use error::Error;
 pub use line::{Line, LineRouting, Pin, Polarity, Trigger};
+pub use line_source::{LineController, LineError, LineSource, LineState};
 pub use location::Location;
-pub use mapping::EcamRegion;
+pub use mapping::{EcamRegion, PortRange};
 pub use msi::Msi;
 pub use msix::MsiX;
 pub use source::MessageSource;

@@ -1,10 +1,12 @@
-//! Where bus addresses become mapped memory: configuration space, BARs, MSI-X tables. The only `unsafe` of this crate.
+//! Where bus addresses become registers: configuration space, BARs, MSI-X tables, ports. The only `unsafe` of this crate.
 //!
 //! **Invariant:** what is mapped is device memory: ECAM regions and windows are what firmware says (the promise made to
-//! [`crate::Platform::new`]), and a BAR's address came from firmware or from such a window.
+//! [`crate::Platform::new`]), and a BAR's address came from firmware or from such a window. A [`PortRange`] is what
+//! firmware assigned to a device.
 
 use crate::{Bar, Error, Location, config::Registers};
-use ke::{At, Level, Mmio, Passive};
+use core::fmt;
+use ke::{At, Level, Mmio, Passive, Ports};
 
 /// Configuration space of one bus: 32 devices of 8 functions of 4 KiB.
 const BUS_LEN: usize = 1 << 20;
@@ -42,6 +44,51 @@ pub(crate) fn map_bar(at: &mut At<'_, Passive>, location: Location, bar: &Bar) -
     unsafe { Mmio::map(at, base, len) }.map_err(|error| Error::NotMapped(location, error))
 }
 
+/// Some consecutive I/O ports of a device (CM_RESOURCE_PORT). Where there is one, firmware assigned it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PortRange {
+    first: u16,
+    len: u16,
+}
+
+impl PortRange {
+    /// `len` ports from `first`.
+    ///
+    /// # Safety
+    /// As for [`Ports::new`]: they are a device's, and none of them controls memory or the interrupt hardware.
+    pub const unsafe fn new(first: u16, len: u16) -> Self {
+        PortRange { first, len }
+    }
+
+    /// The first port.
+    pub const fn first(self) -> u16 {
+        self.first
+    }
+
+    /// How many.
+    pub const fn len(self) -> u16 {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(self) -> bool {
+        self.len == 0
+    }
+
+    /// The ports as registers.
+    pub fn open(self) -> Ports {
+        // SAFETY: whoever made the range promised it.
+        unsafe { Ports::new(self.first, self.len) }
+    }
+}
+
+impl fmt::Display for PortRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let last = u32::from(self.first) + u32::from(self.len.max(1)) - 1;
+        write!(f, "{:#x}-{last:#x}", self.first)
+    }
+}
+
 /// Mapped registers, with the token that reaches them.
 pub struct Mapped<'a, 'c, L: Level> {
     mmio: &'a Mmio,
@@ -72,5 +119,17 @@ impl<L: Level> Registers for Mapped<'_, '_, L> {
     accesses! {
         read16, write16: u16;
         read32, write32: u32;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_written_first_to_last() {
+        // SAFETY: never opened.
+        let (uart, last) = unsafe { (PortRange::new(0x3f8, 8), PortRange::new(0xffff, 1)) };
+        assert_eq!((uart.to_string(), last.to_string()), ("0x3f8-0x3ff".into(), "0xffff-0xffff".into()));
     }
 }
