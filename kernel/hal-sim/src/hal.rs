@@ -6,9 +6,10 @@
 use crate::{
     bus::{self, Target},
     fault::FaultKind,
-    machine::{CpuWait, Machine, is_core},
+    machine::{CpuWait, Machine},
     model::{BusAccess, Model},
     schedule::Reach,
+    strand::is_core,
 };
 use ke::{
     bugcheck::BugCheckKind,

@@ -75,9 +75,11 @@ mod machine;
 mod memory;
 pub mod model;
 mod oracle;
+mod panics;
 mod port;
 mod schedule;
 mod stand_in;
+mod strand;
 mod trace;
 
 pub use allocator::{LevelCheckedAllocator, blocks_put_aside};

@@ -17,19 +17,19 @@ use crate::{
     fault::{Fault, FaultKind},
     fiber::{FiberId, Fibers, Progress},
     memory::Memory,
-    oracle::{Asserted, Levels},
+    panics::{catch_panics_of_machines, payload_text},
     port::Port,
     schedule::Action,
+    strand::{Frame, Strand, is_core, thread_name},
     trace::{Line, Recorder, Trace},
 };
-use ke::{At, Passive, hal::Point, percpu::PerCpu, system::System};
+use ke::{At, Passive, percpu::PerCpu, system::System};
 use std::{
     any::Any,
     cell::{Cell, OnceCell, RefCell},
     panic::{self, AssertUnwindSafe, Location},
     ptr,
     rc::Rc,
-    sync::Once,
     thread,
 };
 
@@ -90,6 +90,8 @@ pub(crate) struct Machine {
     pub(crate) inside: Cell<bool>,
     /// Blocks freed above DISPATCH.
     pub(crate) put_aside: Cell<usize>,
+    /// The fiber that the root resumed last.
+    resumed: Cell<FiberId>,
     /// A fiber that the root is to end.
     to_unwind: Cell<Option<FiberId>>,
     /// The alternatives of the last stop, for their allocation.
@@ -128,42 +130,6 @@ pub(crate) struct InFlight {
     pub(crate) vector: u8,
     /// Virtual time by which it has arrived.
     pub(crate) by: u64,
-}
-
-/// What the machine knows about a fiber.
-pub(crate) struct Strand {
-    /// Null for an idle loop. Alive as long as the strand is.
-    pub(crate) thread: *const ke::Thread,
-    pub(crate) ended: bool,
-    /// An idle loop in `halt`: it ends by itself when the machine has died.
-    pub(crate) halted: bool,
-    /// The interrupts and callbacks that run on it, innermost last.
-    pub(crate) frames: Vec<Frame>,
-    /// Where a caller of the core last asked it for something, and what for. `None` for the core's own threads.
-    pub(crate) last: LastPoint,
-    /// Who asked for the register access that comes next.
-    pub(crate) accessor: Option<&'static Location<'static>>,
-}
-
-/// Where somebody asked the core for something, and what for.
-pub(crate) type LastPoint = Option<(Point, &'static Location<'static>)>;
-
-/// What runs on a fiber beside its thread.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Frame {
-    /// An interrupt, from its delivery to its end of interrupt.
-    Interrupt(u8),
-    /// A driver's callback.
-    Callback {
-        /// "ISR", "DPC" and so on.
-        what: &'static str,
-        /// The levels at its start.
-        levels: Levels,
-        /// What the device asserted when its ISR started.
-        asserted: Option<Asserted>,
-        /// Where the code that it interrupts, or the worker, was last seen.
-        last: LastPoint,
-    },
 }
 
 thread_local! {
@@ -224,6 +190,7 @@ impl Machine {
             port: OnceCell::new(),
             inside: Cell::new(true),
             put_aside: Cell::new(0),
+            resumed: Cell::new(0),
             to_unwind: Cell::new(None),
             scratch: Cell::default(),
             fault: RefCell::default(),
@@ -330,6 +297,7 @@ impl Machine {
     }
 
     fn resume(&self, fiber: FiberId) -> Progress {
+        self.resumed.set(fiber);
         let progress = self.fibers.resume(fiber);
         if progress == Progress::Ended {
             self.strands.borrow_mut()[fiber].ended = true;
@@ -390,7 +358,8 @@ impl Machine {
     pub(crate) fn abandon_for_good(&self) -> ! {
         self.abandon();
         loop {
-            self.fibers.suspend(self.cpu().fiber.get());
+            // Not what the CPU runs: a dead machine's fibers are resumed one after another.
+            self.fibers.suspend(self.resumed.get());
         }
     }
 
@@ -405,7 +374,8 @@ impl Machine {
         self.abandon();
     }
 
-    fn fail_at(&self, kind: FaultKind, message: String, place: Option<(String, u32)>) {
+    /// As [`Self::fail`], with the source line of a panic.
+    pub(crate) fn fail_at(&self, kind: FaultKind, message: String, place: Option<(String, u32)>) {
         if self.dead.replace(true) {
             return;
         }
@@ -489,11 +459,6 @@ impl Machine {
     }
 }
 
-/// Whether a line of source is the core's own.
-pub(crate) fn is_core(location: &Location<'_>) -> bool {
-    location.file().contains("kernel/ke/src/")
-}
-
 impl Cpu {
     fn new() -> Self {
         Cpu {
@@ -505,58 +470,5 @@ impl Cpu {
             clock: Cell::new(u64::MAX),
             sources: RefCell::new([None; 256]),
         }
-    }
-}
-
-pub(crate) fn thread_name(strand: &Strand) -> &'static str {
-    if strand.thread.is_null() {
-        return "idle";
-    }
-    // SAFETY: a strand is asked for its name only while its thread has not ended.
-    unsafe { (*strand.thread).name() }
-}
-
-/// What a thread waits for, as far as it is known.
-pub(crate) fn thread_and_place(strand: &Strand) -> String {
-    format!("thread {} waits{}", thread_name(strand), last_point(strand.last))
-}
-
-/// Where a thread was last seen.
-pub(crate) fn last_point(last: LastPoint) -> String {
-    last.map_or(String::new(), |(what, at)| format!(" after {what:?} at {}:{}", at.file(), at.line()))
-}
-
-/// Installs, once per process, a panic hook that turns a panic on a machine into that machine's bug check before the
-/// unwind begins: the guards that drop on the way must find the machine dead.
-fn catch_panics_of_machines() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let next = panic::take_hook();
-        panic::set_hook(Box::new(move |info| {
-            let report = |machine: &Machine| {
-                machine.inside.set(true);
-                let place = info.location().map(|at| (at.file().to_owned(), at.line()));
-                let at = place.as_ref().map_or(String::new(), |(file, line)| format!(" at {file}:{line}"));
-                let text = payload_text(info.payload());
-                let who = machine.who(machine.cpu().fiber.get());
-                let (cpu, irql) = (machine.running.get(), machine.irql());
-                machine.fail_at(
-                    FaultKind::BugCheck,
-                    format!("panic in {who} on CPU {cpu} at IRQL {irql}: {text}{at}"),
-                    place,
-                );
-            };
-            if with_current(report).is_none() {
-                next(info);
-            }
-        }));
-    });
-}
-
-fn payload_text(payload: &(dyn Any + Send)) -> &str {
-    match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
-        (Some(text), _) => text,
-        (_, Some(text)) => text,
-        _ => "a payload without text",
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::{
     fault::FaultKind,
-    machine::{CpuWait, Frame, Machine, Strand, thread_and_place},
+    machine::{CpuWait, Machine},
+    strand::{Frame, Strand, thread_and_place},
 };
 use ke::percpu::{CLOCK_VECTOR, DISPATCH_VECTOR};
 use std::sync::atomic::Ordering::Relaxed;

@@ -12,8 +12,9 @@ use crate::{
     chooser::Actor,
     explore::Granularity,
     fault::FaultKind,
-    machine::{CpuWait, Frame, InFlight, Machine, last_point, thread_and_place, thread_name},
+    machine::{CpuWait, InFlight, Machine},
     model::Step,
+    strand::{Frame, last_point, thread_and_place, thread_name},
 };
 use ke::{hal::MsiMessage, percpu::CLOCK_VECTOR};
 

@@ -4,6 +4,10 @@ use hal_sim::{
     Explorer, FaultKind, Granularity, Setup, StandInCell, Switcher,
     model::{BusAccess, Identity, Model, Step},
 };
+use ke::{
+    At, Event, Passive, WaitLock,
+    thread::{self, ThreadOptions},
+};
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering::Relaxed},
@@ -105,6 +109,63 @@ fn the_same_choices_give_the_same_run_on_both_switchers() {
         assert!(coroutines.contains("ticks"));
         assert_eq!(coroutines, run(Switcher::Coroutines));
         assert_eq!(coroutines, run(Switcher::Batons));
+    }
+}
+
+/// Comes to a point of exploration while its thread unwinds.
+struct StopsInDrop;
+
+impl Drop for StopsInDrop {
+    fn drop(&mut self) {
+        StandInCell::new(0).set(1);
+    }
+}
+
+#[test]
+fn a_failing_schedule_unwinds_every_thread_and_the_process_lives() {
+    let alive = Arc::new(AtomicUsize::new(0));
+    let count = alive.clone();
+    for switcher in [Switcher::Coroutines, Switcher::Batons] {
+        let count = count.clone();
+        let explorer = Explorer::new("unwinding").cpus(2).bound(1).switcher(switcher);
+        let failure = explorer.expect_failure(move |machine| {
+            let count = count.clone();
+            machine.main(move |at| {
+                let lock = Arc::new(WaitLock::new(()));
+                for _ in 0..3 {
+                    let (theirs, held) = (lock.clone(), Alive::new(&count));
+                    let waits = move |at: &mut At<'_, Passive>| {
+                        let (_held, _stops) = (held, StopsInDrop);
+                        let _guard = theirs.acquire(at);
+                        Event::new().wait(at).expect("nobody sets it");
+                    };
+                    thread::spawn(at, ThreadOptions::named("waits"), waits).expect("there is memory");
+                }
+                let _held = Alive::new(&count);
+                let _guard = lock.acquire(at);
+                Event::new().wait_timeout(at, 1_000).expect_err("nobody sets it");
+                panic!("with a lock held and threads waiting");
+            });
+        });
+        assert_eq!(failure.kind(), FaultKind::BugCheck, "{failure}");
+        drop(failure);
+        assert_eq!(alive.load(Relaxed), 0, "something was not dropped");
+    }
+}
+
+/// Counts those of its kind that have not been dropped.
+struct Alive(Arc<AtomicUsize>);
+
+impl Alive {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Relaxed);
+        Alive(count.clone())
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
     }
 }
 
