@@ -124,6 +124,15 @@ impl<'c, L: Level> At<'c, L> {
     }
 }
 
+impl<L: MayWait> At<'_, L> {
+    /// The same token, for code that names its level: `MayWait` is `Passive` alone.
+    #[inline]
+    pub fn as_passive(&mut self) -> At<'_, Passive> {
+        // SAFETY: `L` is `Passive`, and `self` is borrowed for as long as the new token lives.
+        unsafe { At::mint(self.hal) }
+    }
+}
+
 /// A raised level: owns the token of that level, lowers when dropped.
 pub(crate) struct Raised<'a, H: Level> {
     pub(crate) at: At<'a, H>,

@@ -120,8 +120,7 @@ impl<R: DpcRoutine> Dpc<R> {
 
     /// Waits until every run that was queued before this call has finished (KeFlushQueuedDpcs). PASSIVE.
     pub fn flush<L: MayWait>(&self, at: &mut At<'_, L>) {
-        // SAFETY: `MayWait` is `Passive` alone, and `at` is borrowed for as long as this token lives.
-        barrier::flush_queued_dpcs(&mut unsafe { At::<Passive>::mint(at.hal) });
+        barrier::flush_queued_dpcs(&mut at.as_passive());
     }
 }
 

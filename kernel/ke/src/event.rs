@@ -3,7 +3,7 @@
 use crate::{
     at::At,
     hal::Point,
-    level::{AtMost, Dispatch, MayWait, Passive},
+    level::{AtMost, Dispatch, MayWait},
     spin_lock::SpinLock,
     wait::{Gone, Patience, WaitError, WaitList, wait_on},
 };
@@ -75,9 +75,7 @@ impl Event {
     #[track_caller]
     pub(crate) fn wait_with<L: MayWait>(&self, at: &mut At<'_, L>, patience: Patience) -> Result<(), WaitError> {
         at.point(Point::Wait, self.address(), Location::caller());
-        // SAFETY: `MayWait` is `Passive` alone, and `at` is borrowed for as long as this token lives.
-        let mut at = unsafe { At::<Passive>::mint(at.hal) };
-        wait_on(&mut at, &self.state, patience, |state, _| state.set, |state| &mut state.waiters)
+        wait_on(&mut at.as_passive(), &self.state, patience, |state, _| state.set, |state| &mut state.waiters)
     }
 
     fn address(&self) -> usize {

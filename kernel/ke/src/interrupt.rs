@@ -15,13 +15,14 @@ use crate::{
     hal::{self, HalRef, HalWord, Point, from_word},
     interrupt_lock::InterruptLock,
     level::{Dirql, Dispatch, IsrLevel, Level, Passive, irql},
+    line::{Ask, Line, Member, Share},
     masked::{Maskable, Masked},
     percpu,
     raw_dpc::{DpcKind, RawDpc},
     spin_lock::SpinLock,
     work::{self, RawWork, WorkKind},
 };
-use alloc::{string::String, sync::Arc, vec, vec::Vec};
+use alloc::{boxed::Box, string::String, sync::Arc, vec, vec::Vec};
 use core::{
     cell::UnsafeCell,
     fmt, mem,
@@ -35,6 +36,7 @@ use core::{
 
 /// Whether an interrupt was the device's own: the ISR's result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
 #[must_use]
 pub enum Claim {
     /// TRUE: it was, and the device no longer asserts it.
@@ -108,11 +110,14 @@ pub struct Connection {
     pub source: Arc<dyn Source>,
 }
 
-impl Connection {
-    /// The device IRQL: the vector's class.
-    pub fn irql(&self) -> u8 {
-        self.vector >> 4
-    }
+/// What a connected interrupt remembers of its connection.
+struct Attached {
+    cpu: u32,
+    vector: u8,
+    mode: Mode,
+    source: Arc<dyn Source>,
+    /// The line that it is a member of.
+    line: Option<Arc<Line>>,
 }
 
 /// Why an interrupt was not connected; nothing has changed.
@@ -144,8 +149,20 @@ pub enum ConnectError {
         /// The lock's ceiling.
         ceiling: u8,
     },
-    /// A passive-level ISR needs a line or message that this machine cannot give one yet.
-    PassiveLevel,
+    /// The line has a member, and it or the new one does not share (ShareVector).
+    NotShared {
+        /// The line's CPU.
+        cpu: u32,
+        /// The line's vector.
+        vector: u8,
+    },
+    /// The line signals in another way than the interrupt was to be connected for.
+    OtherMode {
+        /// How the line signals.
+        line: Mode,
+    },
+    /// No memory for the thread in which passive-level ISRs run.
+    OutOfMemory,
 }
 
 impl fmt::Display for ConnectError {
@@ -158,7 +175,12 @@ impl fmt::Display for ConnectError {
             Self::SynchronizeTooLow { irql, ceiling } => {
                 write!(f, "an interrupt at IRQL {irql} cannot use a lock whose synchronize IRQL is {ceiling}")
             }
-            Self::PassiveLevel => f.write_str("passive-level interrupts cannot be connected on this machine"),
+            Self::NotShared { cpu, vector } => {
+                write!(f, "vector {vector:#x} of CPU {cpu} has an owner, and not both would share it")
+            }
+            Self::OtherMode { line: Mode::Latched } => f.write_str("the line is edge triggered"),
+            Self::OtherMode { line: Mode::LevelSensitive } => f.write_str("the line is level triggered"),
+            Self::OutOfMemory => f.write_str("there is no memory for the passive-level interrupt's thread"),
         }
     }
 }
@@ -206,7 +228,7 @@ pub struct Interrupt<R: ServiceRoutine> {
     masks: AtomicU32,
     work: RawWork,
     /// Null while it is not connected. Read at DISPATCH or above; freed after a barrier.
-    connection: AtomicPtr<Connection>,
+    attached: AtomicPtr<Attached>,
 }
 
 // SAFETY: the context changes only while nobody can reach it: under the registry's lock before `connected` is set, and
@@ -233,7 +255,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
             routine,
             masks: AtomicU32::new(0),
             work: RawWork::new(const { &Self::WORK }),
-            connection: AtomicPtr::default(),
+            attached: AtomicPtr::default(),
         });
         let address = Arc::as_ptr(&this).cast::<()>();
         this.dpc.set_context(address);
@@ -275,43 +297,109 @@ impl<R: ServiceRoutine> Interrupt<R> {
         context: R::Context,
     ) -> Result<(), ConnectError> {
         at.point(Point::Connect, self.address(), Location::caller());
-        let (cpu, vector, irql) = (connection.cpu, connection.vector, connection.irql());
+        if R::Level::PASSIVE {
+            let Connection { cpu, vector, mode, source } = connection;
+            let line = Line::new(cpu, vector, mode, source);
+            return self.connect_to(at, &line, false, context);
+        }
+        let (cpu, vector) = (connection.cpu, connection.vector);
         let cpus = at.cpu_count();
         let target = percpu::of(at.hal, cpu).ok_or(ConnectError::NoSuchCpu { cpu, cpus })?;
-        if !(irql::DEVICE_LOWEST..=irql::DEVICE_HIGHEST).contains(&irql) {
-            return Err(ConnectError::NotADeviceVector(vector));
-        }
-        if R::Level::PASSIVE {
-            return Err(ConnectError::PassiveLevel);
-        }
-        let ceiling = self.lock.ceiling();
-        if irql > ceiling {
-            return Err(ConnectError::SynchronizeTooLow { irql, ceiling });
-        }
-        let connection = Arc::new(connection);
-        let (kept, hal) = (connection.clone(), at.hal);
-        let registry = &hal::system(at.hal).connected;
-        registry.claim(at, self.clone(), || {
+        let irql = self.check_level(vector)?;
+        let Connection { mode, source, .. } = connection;
+        let attached = Attached { cpu, vector, mode, source, line: None };
+        hal::system(at.hal).connected.claim(at, self.clone(), |hal| {
             if self.is_connected() {
                 return Err(ConnectError::Connected);
             }
             if !target.is_free(vector) {
                 return Err(ConnectError::VectorTaken { cpu, vector });
             }
-            self.head.level.store(u32::from(irql), Relaxed);
-            self.head.set_routine(self.routine_for(irql));
-            // SAFETY: not connected, and under the registry's lock, so nobody else reaches it.
-            unsafe { *self.context.get() = Some(context) };
-            // SAFETY: as above. The machine is there while the interrupt is connected: when a machine ends, its registry
-            // disconnects what is left.
-            unsafe { *self.machine.get() = Some(mem::transmute::<HalRef<'_>, HalRef<'static>>(hal)) };
-            self.connection.store(Arc::into_raw(kept).cast_mut(), Release);
-            self.connected.store(true, Release);
+            // SAFETY: not connected, and under the registry's lock.
+            unsafe { self.attach(hal, attached, irql, context) };
             target.vector(vector).store(Arc::as_ptr(self).cast::<Head>().cast_mut(), Release);
             Ok(())
         })?;
         self.settle_mask(at);
         Ok(())
+    }
+
+    /// IoConnectInterruptEx, line based: joins the members of `line`, which must signal by `mode`. Unless it is alone there,
+    /// all members `share`. PASSIVE. The lock's ceiling has settled.
+    #[track_caller]
+    pub fn connect_line(
+        self: &Arc<Self>,
+        at: &mut At<'_, Passive>,
+        line: &Arc<Line>,
+        mode: Mode,
+        share: bool,
+        context: R::Context,
+    ) -> Result<(), ConnectError> {
+        at.point(Point::Connect, self.address(), Location::caller());
+        if line.mode() != mode {
+            return Err(ConnectError::OtherMode { line: line.mode() });
+        }
+        self.connect_to(at, line, share, context)
+    }
+
+    fn connect_to(
+        self: &Arc<Self>,
+        at: &mut At<'_, Passive>,
+        line: &Arc<Line>,
+        shares: bool,
+        context: R::Context,
+    ) -> Result<(), ConnectError> {
+        let irql = self.check_level(line.vector())?;
+        let source: Arc<dyn Source> = Arc::new(Share::new(line.clone()));
+        let (cpu, vector, mode) = (line.cpu(), line.vector(), line.mode());
+        let attached = Attached { cpu, vector, mode, source, line: Some(line.clone()) };
+        hal::system(at.hal).connected.claim(at, self.clone(), |hal| {
+            if self.is_connected() {
+                return Err(ConnectError::Connected);
+            }
+            // SAFETY: not connected, and under the registry's lock.
+            unsafe { self.attach(hal, attached, irql, context) };
+            Ok(())
+        })?;
+        let ask = match R::Level::PASSIVE {
+            true => Ask::AtPassive(serve_at_passive::<R>),
+            false if self.lock.ceiling() > irql => Ask::AtDirql(serve_raised::<R>),
+            false => Ask::AtDirql(serve::<R>),
+        };
+        let member = Member { head: Arc::as_ptr(self).cast(), ask, shares };
+        if let Err(error) = line.add(at, member) {
+            let _context = self.disconnect(at);
+            return Err(error);
+        }
+        self.settle_mask(at);
+        Ok(())
+    }
+
+    /// The class of `vector`, if an interrupt with this lock can be connected there.
+    fn check_level(&self, vector: u8) -> Result<u8, ConnectError> {
+        let (irql, ceiling) = (vector >> 4, self.lock.ceiling());
+        if !(irql::DEVICE_LOWEST..=irql::DEVICE_HIGHEST).contains(&irql) {
+            return Err(ConnectError::NotADeviceVector(vector));
+        }
+        if irql > ceiling && !R::Level::PASSIVE {
+            return Err(ConnectError::SynchronizeTooLow { irql, ceiling });
+        }
+        Ok(irql)
+    }
+
+    /// # Safety
+    /// It is not connected, and the registry's lock is held.
+    unsafe fn attach(&self, hal: HalRef<'_>, attached: Attached, irql: u8, context: R::Context) {
+        // SAFETY: by the contract nobody else reaches either. The machine is there while the interrupt is connected: when
+        // a machine ends, its registry disconnects what is left.
+        unsafe {
+            *self.context.get() = Some(context);
+            *self.machine.get() = Some(mem::transmute::<HalRef<'_>, HalRef<'static>>(hal));
+        }
+        self.head.level.store(u32::from(irql), Relaxed);
+        self.head.set_routine(self.routine_for(irql));
+        self.attached.store(Box::into_raw(Box::new(attached)), Release);
+        self.connected.store(true, Release);
     }
 
     /// IoDisconnectInterruptEx with the flushes: when it returns, no ISR, DPC or work item of this interrupt runs or will
@@ -323,17 +411,25 @@ impl<R: ServiceRoutine> Interrupt<R> {
         if !self.connected.swap(false, AcqRel) {
             return None;
         }
-        let connection = self.connection.swap(ptr::null_mut(), AcqRel);
-        // SAFETY: `connect` left this reference; whoever else reads it is at DISPATCH or above, and `connection` is
-        // dropped after the barriers below.
-        let connection = unsafe { Arc::from_raw(connection) };
-        // What cannot be masked finds an empty slot from here on; the barrier outlasts what came before.
-        let _can_mask = connection.source.mask(&mut at.raise_to_dirql(irql::DEVICE_HIGHEST).at);
-        let cpu = percpu::of(at.hal, connection.cpu).expect("connecting checked that the machine has this CPU");
-        cpu.vector(connection.vector).store(ptr::from_ref(&cpu.unexpected).cast_mut(), Release);
-        barrier::on_cpu(at, cpu);
+        let attached = self.attached.swap(ptr::null_mut(), AcqRel);
+        // SAFETY: made by `attach`; whoever else reads it is at DISPATCH or above, and it is freed after the barriers below.
+        let attached = unsafe { Box::from_raw(attached) };
+        if let Some(line) = &attached.line {
+            line.remove(at, ptr::from_ref(&self.head));
+            // What it held masked of the line, it holds no longer.
+            attached.source.unmask(&mut at.raise_to_dirql(irql::DEVICE_HIGHEST).at);
+        } else {
+            let _can_mask = attached.source.mask(&mut at.raise_to_dirql(irql::DEVICE_HIGHEST).at);
+            let cpu = percpu::of(at.hal, attached.cpu).expect("connecting checked that the machine has this CPU");
+            // What was on its way is still served; what cannot be masked finds an empty slot from here on.
+            barrier::on_cpu(at, cpu);
+            cpu.vector(attached.vector).store(ptr::from_ref(&cpu.unexpected).cast_mut(), Release);
+            barrier::on_cpu(at, cpu);
+        }
         barrier::twice(at);
         self.work.flush(at);
+        // A critical section at PASSIVE that found it connected is over when its lock is free.
+        drop(self.lock.acquire(at));
         // SAFETY: no callback is left, and nobody enters: it is not connected.
         let context = unsafe { (*self.context.get()).take() };
         hal::system(at.hal).connected.release(at, ptr::from_ref(self).cast());
@@ -350,7 +446,8 @@ impl<R: ServiceRoutine> Interrupt<R> {
     ) -> Option<T> {
         let mut guard = self.lock.acquire(at);
         let (state, mut at) = guard.parts();
-        // SAFETY: above DISPATCH, so if it is connected now, `disconnect` waits with its barrier for this section.
+        // SAFETY: under the lock, so if it is connected now, `disconnect` waits for this section: with its barrier above
+        // DISPATCH, for the lock at PASSIVE.
         let context = self.is_connected().then(|| unsafe { self.context() });
         context.map(|context| f(context, state, &mut at))
     }
@@ -420,17 +517,17 @@ impl<R: ServiceRoutine> Interrupt<R> {
 
     fn apply_mask(&self, masked: bool, at: &mut At<'_, Dirql>) {
         // SAFETY: above DISPATCH, and the reference ends with this function.
-        let Some(connection) = (unsafe { self.connection() }) else { return };
+        let Some(attached) = (unsafe { self.attached() }) else { return };
         if masked {
-            if !connection.source.mask(at) {
+            if !attached.source.mask(at) {
                 self.head.set_routine(dispatch::latch);
             }
             return;
         }
         self.head.set_routine(self.routine_for(self.head.level()));
-        connection.source.unmask(at);
+        attached.source.unmask(at);
         if self.head.latched.swap(false, AcqRel) {
-            at.hal.send_vector(connection.cpu, connection.vector);
+            at.hal.send_vector(attached.cpu, attached.vector);
         }
     }
 
@@ -442,25 +539,25 @@ impl<R: ServiceRoutine> Interrupt<R> {
     ///
     /// # Safety
     /// The caller is at DISPATCH or above until it lets the reference go: then the barrier of `disconnect` waits for it.
-    unsafe fn connection(&self) -> Option<&Connection> {
+    unsafe fn attached(&self) -> Option<&Attached> {
         // SAFETY: by the contract.
-        unsafe { self.connection.load(Acquire).as_ref() }
+        unsafe { self.attached.load(Acquire).as_ref() }
     }
 
     /// WdfInterruptGetInfo: `None` while it is not connected. IRQL <= DISPATCH.
     pub fn info<L: crate::AtMost<Dispatch>>(&self, at: &mut At<'_, L>) -> Option<InterruptInfo> {
         let raised = at.raise_to_dispatch();
         // SAFETY: at DISPATCH until `raised` drops, which is after the last use.
-        let connection = unsafe { self.connection() }?;
+        let attached = unsafe { self.attached() }?;
         let mut counts = vec![0; raised.at.cpu_count() as usize];
-        counts[connection.cpu as usize] = self.count();
+        counts[attached.cpu as usize] = self.count();
         Some(InterruptInfo {
             name: self.routine.describe(),
-            vector: connection.vector,
-            irql: connection.irql(),
+            vector: attached.vector,
+            irql: attached.vector >> 4,
             synchronize_irql: self.lock.ceiling(),
-            mode: connection.mode,
-            cpu: connection.cpu,
+            mode: attached.mode,
+            cpu: attached.cpu,
             counts,
             unclaimed: self.unclaimed.load(Relaxed),
             masked: self.masks.load(Relaxed) != 0,
@@ -472,7 +569,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
     /// # Safety
     /// Called by a dispatch routine at the ceiling, which does not hold the lock.
     #[inline(always)]
-    unsafe fn serve(&self, word: HalWord) {
+    unsafe fn serve(&self, word: HalWord) -> Claim {
         // SAFETY: the stub passes what it was given.
         let hal = unsafe { from_word(word) };
         // SAFETY: by the contract.
@@ -490,6 +587,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
         if claim == Claim::NotMine {
             self.unclaimed.fetch_add(1, Relaxed);
         }
+        claim
     }
 }
 
@@ -516,8 +614,8 @@ impl<R: ServiceRoutine> Maskable for Interrupt<R> {
 /// # Safety
 /// `head` is the head of a connected `Interrupt<R>`, in service at its class.
 unsafe extern "sysv64-unwind" fn single<R: ServiceRoutine>(head: *const Head, word: HalWord) {
-    // SAFETY: by the contract; the head is the first field.
-    unsafe { (*head.cast::<Interrupt<R>>()).serve(word) };
+    // SAFETY: the same contract.
+    let _claim = unsafe { serve::<R>(head, word) };
 }
 
 /// A lone owner whose lock has a higher ceiling than the vector's class.
@@ -525,14 +623,59 @@ unsafe extern "sysv64-unwind" fn single<R: ServiceRoutine>(head: *const Head, wo
 /// # Safety
 /// As [`single`].
 unsafe extern "sysv64-unwind" fn single_raised<R: ServiceRoutine>(head: *const Head, word: HalWord) {
+    // SAFETY: the same contract.
+    let _claim = unsafe { serve_raised::<R>(head, word) };
+}
+
+/// As [`single`], for a walk over the members of a line.
+///
+/// # Safety
+/// As [`single`].
+#[inline(always)]
+unsafe fn serve<R: ServiceRoutine>(head: *const Head, word: HalWord) -> Claim {
+    // SAFETY: by the contract; the head is the first field.
+    unsafe { (*head.cast::<Interrupt<R>>()).serve(word) }
+}
+
+/// As [`single_raised`], for a walk over the members of a line.
+///
+/// # Safety
+/// As [`single`].
+#[inline(always)]
+unsafe fn serve_raised<R: ServiceRoutine>(head: *const Head, word: HalWord) -> Claim {
     // SAFETY: by the contract; the head is the first field.
     let this = unsafe { &*head.cast::<Interrupt<R>>() };
     // SAFETY: the stub passes what it was given; code at DIRQL begins here.
     let mut at = unsafe { At::<Dirql>::mint(from_word(word)) };
     let raised = at.raise_to_dirql(this.lock.ceiling());
     // SAFETY: at the ceiling now.
-    unsafe { this.serve(word) };
+    let claim = unsafe { this.serve(word) };
     drop(raised);
+    claim
+}
+
+/// The ISR's run at PASSIVE, in the thread of its line.
+///
+/// # Safety
+/// `head` is the head of a connected `Interrupt<R>` whose level is `Passive`, which is not freed before this returns.
+unsafe fn serve_at_passive<R: ServiceRoutine>(head: *const Head, at: &mut At<'_, Passive>) -> Claim {
+    // SAFETY: by the contract; the head is the first field.
+    let this = unsafe { &*head.cast::<Interrupt<R>>() };
+    if this.masks.load(Acquire) != 0 {
+        this.head.latched.store(true, Release);
+        return Claim::NotMine;
+    }
+    let mut guard = this.lock.acquire(at);
+    let (state, mut at) = guard.parts();
+    this.count.store(this.count.load(Relaxed) + 1, Relaxed);
+    at.note(Point::IsrStart, this.address());
+    // SAFETY: a member of a line is connected until the line lets it go.
+    let claim = this.routine.service(unsafe { this.context() }, state, this, &mut at);
+    at.note(if claim == Claim::Mine { Point::IsrMine } else { Point::IsrNotMine }, this.address());
+    if claim == Claim::NotMine {
+        this.unclaimed.fetch_add(1, Relaxed);
+    }
+    claim
 }
 
 /// # Safety
@@ -596,11 +739,11 @@ impl Registry {
         &self,
         at: &mut At<'_, Passive>,
         interrupt: Arc<Interrupt<R>>,
-        install: impl FnOnce() -> Result<(), ConnectError>,
+        install: impl FnOnce(HalRef<'_>) -> Result<(), ConnectError>,
     ) -> Result<(), ConnectError> {
-        self.connected.with(at, |connected, _| {
+        self.connected.with(at, |connected, at| {
             connected.reserve(1);
-            install()?;
+            install(at.hal)?;
             connected.push(interrupt);
             Ok(())
         })

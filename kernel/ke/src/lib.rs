@@ -28,6 +28,7 @@ pub mod hal;
 mod interrupt;
 mod interrupt_lock;
 pub mod level;
+mod line;
 mod masked;
 mod mmio;
 pub mod percpu;
@@ -58,6 +59,7 @@ pub use interrupt::{
 };
 pub use interrupt_lock::{CeilingTooLow, InterruptGuard, InterruptLock, Nested};
 pub use level::{AtMost, CanTry, Dirql, Dispatch, IsrLevel, Level, LockableFrom, MayWait, Passive, irql};
+pub use line::{Line, MOST_PASSES, STORM};
 pub use masked::Masked;
 pub use mmio::{MapError, Mmio, OutOfRange, Register, RegisterWidth};
 pub use ports::{PortOutOfRange, PortRegister, PortWidth, Ports};

@@ -161,8 +161,7 @@ impl<T> WaitLock<T> {
     #[track_caller]
     pub fn acquire<'a, 'c: 'a, L: MayWait>(&'a self, at: &mut At<'c, L>) -> WaitGuard<'a, T> {
         at.point(Point::AcquireLock, ptr::from_ref(self).addr(), Location::caller());
-        // SAFETY: `MayWait` is `Passive` alone, and `at` is borrowed for as long as this token lives.
-        self.word.acquire(&mut unsafe { At::<Passive>::mint(at.hal) });
+        self.word.acquire(&mut at.as_passive());
         WaitGuard { lock: self, hal: at.hal, _stay: PhantomData }
     }
 

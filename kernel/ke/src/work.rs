@@ -364,8 +364,7 @@ impl<R: WorkRoutine> WorkItem<R> {
 
     /// WdfWorkItemFlush: waits until it is neither queued nor running. PASSIVE. Not from its own routine.
     pub fn flush<L: MayWait>(&self, at: &mut At<'_, L>) {
-        // SAFETY: `MayWait` is `Passive` alone, and `at` is borrowed for as long as this token lives.
-        self.object.raw.flush(&mut unsafe { At::<Passive>::mint(at.hal) });
+        self.object.raw.flush(&mut at.as_passive());
     }
 }
 

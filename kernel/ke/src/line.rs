@@ -1,0 +1,594 @@
+//! Lines: interrupts that several objects may share, and those whose ISRs run at PASSIVE.
+//!
+//! A line is what stands in a vector's slot for all its members. At DIRQL it asks them in the order they connected:
+//!
+//! - **level**: until the first claim. Nobody claims: the line is still asserted and fires again after the end of interrupt.
+//! - **edge**: all of them, again and again until a whole pass claims nothing, because an edge that comes meanwhile from
+//!   another device makes no new one.
+//!
+//! Members whose ISR runs at PASSIVE are asked by the line's own thread, after those at DIRQL: a level line is masked until
+//! that pass is over, an edge is taken and the pass repeated when another came meanwhile.
+//!
+//! **Invariant:** the members are an array that is never changed, only replaced; the old one is freed when the barrier on
+//! the line's CPU, and the turn of the pass at PASSIVE, say that nobody walks it.
+//!
+//! **Invariant:** the source is masked while anybody wants it masked: a member, the pass, a storm, or nobody being there.
+
+use crate::{
+    at::At,
+    barrier,
+    dispatch::{self, DispatchRoutine, Head},
+    event::Event,
+    hal::{HalWord, from_word},
+    interrupt::{Claim, ConnectError, Mode, Source},
+    level::{Dirql, Dispatch, Level, Passive, irql},
+    percpu,
+    raw_dpc::{DpcKind, Importance, RawDpc},
+    thread::{self, JoinHandle, ThreadOptions},
+    wait::Patience,
+    wait_lock::WaitLock,
+};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use core::{
+    fmt,
+    ptr::{self, NonNull},
+    sync::atomic::{
+        AtomicBool, AtomicPtr, AtomicU32, AtomicU64,
+        Ordering::{AcqRel, Acquire, Relaxed, Release},
+    },
+};
+
+/// So many interrupts in a row that nobody claims mask the line.
+pub const STORM: u32 = 1_000;
+/// So many passes over an edge line's members in one interrupt mask the line.
+pub const MOST_PASSES: u32 = 100;
+/// Above workers and ordinary threads: a level line is masked meanwhile.
+const PASS_PRIORITY: u8 = 24;
+
+/// One interrupt object on a line.
+#[derive(Clone, Copy)]
+pub(crate) struct Member {
+    pub(crate) head: *const Head,
+    pub(crate) ask: Ask,
+    pub(crate) shares: bool,
+}
+
+/// How a member is asked whether the interrupt was its own.
+#[derive(Clone, Copy)]
+pub(crate) enum Ask {
+    /// In service, at the line's class.
+    AtDirql(AskAtDirql),
+    /// In the line's thread.
+    AtPassive(AskAtPassive),
+}
+
+// SAFETY: a member's object is alive while it is connected, and may be used from any CPU.
+unsafe impl Send for Member {}
+// SAFETY: as above.
+unsafe impl Sync for Member {}
+
+type AskAtDirql = unsafe fn(*const Head, HalWord) -> Claim;
+type AskAtPassive = unsafe fn(*const Head, &mut At<'_, Passive>) -> Claim;
+
+/// The members by level, each in the order in which they connected.
+#[derive(Default)]
+struct Members {
+    at_dirql: Vec<(*const Head, AskAtDirql)>,
+    at_passive: Vec<(*const Head, AskAtPassive)>,
+    all: Vec<Member>,
+}
+
+impl Members {
+    fn of(all: Vec<Member>) -> Box<Self> {
+        let mut members = Members::default();
+        for member in &all {
+            match member.ask {
+                Ask::AtDirql(ask) => members.at_dirql.push((member.head, ask)),
+                Ask::AtPassive(ask) => members.at_passive.push((member.head, ask)),
+            }
+        }
+        Box::new(Members { all, ..members })
+    }
+}
+
+/// A vector that interrupt objects can share. `repr(C)`, so that the head is first.
+#[repr(C)]
+pub struct Line {
+    head: Head,
+    members: AtomicPtr<Members>,
+    /// Whether a member's ISR runs at PASSIVE.
+    has_pass: AtomicBool,
+    mode: Mode,
+    cpu: u32,
+    vector: u8,
+    source: Arc<dyn Source>,
+    /// Interrupts, and those that nobody claimed; the line's CPU counts.
+    count: AtomicU64,
+    unclaimed: AtomicU64,
+    last_unclaimed: AtomicU64,
+    unclaimed_in_a_row: AtomicU32,
+    /// How many want the source masked.
+    masks: AtomicU32,
+    stormed: AtomicBool,
+    report: RawDpc,
+    pass: Pass,
+    /// Connecting and disconnecting, one at a time; holds the pass's thread.
+    setup: WaitLock<Option<JoinHandle>>,
+}
+
+/// The pass over the members at PASSIVE.
+struct Pass {
+    /// An interrupt came that the pass has not begun to serve.
+    wanted: AtomicBool,
+    /// A member at DIRQL has claimed that interrupt: the pass need not.
+    claimed: AtomicBool,
+    ends: AtomicBool,
+    wake: Event,
+    carrier: RawDpc,
+    /// Held over a pass, and by whoever makes sure that none is under way.
+    turn: WaitLock<()>,
+}
+
+const WAKE: DpcKind = DpcKind { routine: wake_pass, name: || "passive-level interrupt" };
+const REPORT: DpcKind = DpcKind { routine: report_storm, name: || "interrupt storm report" };
+
+impl Line {
+    /// A line on `vector` of `cpu`, with nobody on it. Its source has been programmed, masked.
+    pub fn new(cpu: u32, vector: u8, mode: Mode, source: Arc<dyn Source>) -> Arc<Self> {
+        let line = Arc::new(Line {
+            head: Head::new(walk_level, vector >> 4, "shared line"),
+            members: AtomicPtr::new(Box::into_raw(Members::of(Vec::new()))),
+            has_pass: AtomicBool::new(false),
+            mode,
+            cpu,
+            vector,
+            source,
+            // Nobody is there yet, which wants it masked.
+            masks: AtomicU32::new(1),
+            count: AtomicU64::new(0),
+            unclaimed: AtomicU64::new(0),
+            last_unclaimed: AtomicU64::new(0),
+            unclaimed_in_a_row: AtomicU32::new(0),
+            stormed: AtomicBool::new(false),
+            report: RawDpc::new(&REPORT),
+            pass: Pass {
+                wanted: AtomicBool::new(false),
+                claimed: AtomicBool::new(false),
+                ends: AtomicBool::new(false),
+                wake: Event::new(),
+                carrier: RawDpc::new(&WAKE),
+                turn: WaitLock::new(()),
+            },
+            setup: WaitLock::new(None),
+        });
+        let address = Arc::as_ptr(&line).cast();
+        line.report.set_context(address);
+        line.pass.carrier.set_context(address);
+        line
+    }
+
+    /// The CPU that takes it.
+    pub fn cpu(&self) -> u32 {
+        self.cpu
+    }
+
+    /// The vector on that CPU.
+    pub fn vector(&self) -> u8 {
+        self.vector
+    }
+
+    /// The vector's class.
+    pub fn irql(&self) -> u8 {
+        self.vector >> 4
+    }
+
+    /// How the source signals.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Interrupts on the line.
+    pub fn count(&self) -> u64 {
+        self.count.load(Relaxed)
+    }
+
+    /// Interrupts that no member claimed.
+    pub fn unclaimed(&self) -> u64 {
+        self.unclaimed.load(Relaxed)
+    }
+
+    /// Whether the line was masked because nobody claimed its interrupts.
+    pub fn has_stormed(&self) -> bool {
+        self.stormed.load(Acquire)
+    }
+
+    /// Lets a line that was masked for a storm interrupt again. Any IRQL.
+    pub fn forgive<L: Level>(&self, at: &mut At<'_, L>) {
+        self.unclaimed_in_a_row.store(0, Relaxed);
+        if self.stormed.swap(false, AcqRel) {
+            self.mask_less(&mut at.raise_to_dirql(irql::DEVICE_HIGHEST).at);
+        }
+    }
+
+    /// The members' names, in the order in which they are asked. PASSIVE.
+    pub fn members(&self, at: &mut At<'_, Passive>) -> Vec<&'static str> {
+        let _setup = self.setup.acquire(at);
+        // SAFETY: members change under `setup` alone; a connected object is alive.
+        unsafe { self.current().all.iter().map(|member| (*member.head).name()).collect() }
+    }
+
+    /// Adds `member`. The first one puts the line into the vector's slot.
+    pub(crate) fn add(self: &Arc<Self>, at: &mut At<'_, Passive>, member: Member) -> Result<(), ConnectError> {
+        let mut setup = self.setup.acquire(at);
+        let cpus = at.cpu_count();
+        let target = percpu::of(at.hal, self.cpu).ok_or(ConnectError::NoSuchCpu { cpu: self.cpu, cpus })?;
+        // SAFETY: members change under `setup` alone.
+        let now = unsafe { self.current() };
+        if !now.all.iter().all(|other| other.shares && member.shares) {
+            return Err(ConnectError::NotShared { cpu: self.cpu, vector: self.vector });
+        }
+        let first = now.all.is_empty();
+        if first && !target.is_free(self.vector) {
+            return Err(ConnectError::VectorTaken { cpu: self.cpu, vector: self.vector });
+        }
+        if matches!(member.ask, Ask::AtPassive(_)) && setup.is_none() {
+            self.pass.ends.store(false, Relaxed);
+            let line = self.clone();
+            let options = ThreadOptions::named("passive-level interrupt").priority(PASS_PRIORITY);
+            let thread = thread::spawn(at, options, move |at| line.run_passes(at));
+            *setup = Some(thread.map_err(|_| ConnectError::OutOfMemory)?);
+        }
+        let mut all = now.all.clone();
+        all.push(member);
+        self.replace(at, all);
+        if first {
+            target.vector(self.vector).store(Arc::as_ptr(self).cast::<Head>().cast_mut(), Release);
+            self.mask_less(&mut at.raise_to_dirql(irql::DEVICE_HIGHEST).at);
+        }
+        Ok(())
+    }
+
+    /// Takes the member at `head` out: when this returns, nobody asks it any more. The last one empties the slot.
+    pub(crate) fn remove(&self, at: &mut At<'_, Passive>, head: *const Head) {
+        let mut setup = self.setup.acquire(at);
+        // SAFETY: members change under `setup` alone.
+        let mut all = unsafe { self.current() }.all.clone();
+        let Some(place) = all.iter().position(|member| ptr::eq(member.head, head)) else { return };
+        all.remove(place);
+        let (nobody, nobody_at_passive) =
+            (all.is_empty(), all.iter().all(|member| matches!(member.ask, Ask::AtDirql(_))));
+        if nobody {
+            self.mask_more(&mut at.raise_to_dirql(irql::DEVICE_HIGHEST).at);
+            let cpu = percpu::of(at.hal, self.cpu).expect("adding a member checked that the machine has this CPU");
+            cpu.vector(self.vector).store(ptr::from_ref(&cpu.unexpected).cast_mut(), Release);
+        }
+        self.replace(at, all);
+        if nobody_at_passive && let Some(thread) = setup.take() {
+            self.pass.ends.store(true, Release);
+            self.pass.wake.set(at);
+            // The thread ends by itself; only a device that is gone could interrupt this wait, and there is none here.
+            let _ = thread.join(at);
+        }
+        // The report and the carrier may still be queued.
+        barrier::flush_queued_dpcs(at);
+    }
+
+    /// # Safety
+    /// The caller is at DISPATCH or above on the line's CPU, or has `setup` or the pass's turn, until it lets the
+    /// reference go.
+    unsafe fn current(&self) -> &Members {
+        // SAFETY: by the contract and the first invariant.
+        unsafe { &*self.members.load(Acquire) }
+    }
+
+    fn routine(&self) -> DispatchRoutine {
+        match (self.mode, self.has_pass.load(Relaxed)) {
+            (Mode::LevelSensitive, false) => walk_level,
+            (Mode::Latched, false) => walk_edge,
+            (Mode::LevelSensitive, true) => walk_level_with_pass,
+            (Mode::Latched, true) => walk_edge_with_pass,
+        }
+    }
+
+    /// With `setup` held.
+    fn replace(&self, at: &mut At<'_, Passive>, all: Vec<Member>) {
+        let members = Members::of(all);
+        self.has_pass.store(!members.at_passive.is_empty(), Relaxed);
+        let old = self.members.swap(Box::into_raw(members), AcqRel);
+        self.settle_source(&mut at.raise_to_dirql(irql::DEVICE_HIGHEST).at);
+        let cpu = percpu::of(at.hal, self.cpu).expect("adding a member checked that the machine has this CPU");
+        barrier::on_cpu(at, cpu);
+        drop(self.pass.turn.acquire(at));
+        // SAFETY: made by `Box::into_raw`, and nobody walks it any more.
+        drop(unsafe { Box::from_raw(old) });
+    }
+
+    /// One more wants the source masked.
+    pub(crate) fn mask_more(&self, at: &mut At<'_, Dirql>) {
+        self.masks.fetch_add(1, AcqRel);
+        self.settle_source(at);
+    }
+
+    /// One less.
+    pub(crate) fn mask_less(&self, at: &mut At<'_, Dirql>) {
+        self.masks.fetch_sub(1, AcqRel);
+        self.settle_source(at);
+    }
+
+    /// Makes the source agree with the number of masks, whoever else changes it at the same time.
+    fn settle_source(&self, at: &mut At<'_, Dirql>) {
+        loop {
+            let masked = self.masks.load(Acquire) != 0;
+            if masked {
+                if !self.source.mask(at) {
+                    self.head.set_routine(dispatch::latch);
+                }
+            } else {
+                self.head.set_routine(self.routine());
+                self.source.unmask(at);
+                if self.head.latched.swap(false, AcqRel) {
+                    at.hal.send_vector(self.cpu, self.vector);
+                }
+            }
+            if (self.masks.load(Acquire) != 0) == masked {
+                return;
+            }
+        }
+    }
+
+    /// Asks the members at DIRQL once. `first_only`: until the first claim.
+    ///
+    /// # Safety
+    /// In service on the line's CPU.
+    #[inline(always)]
+    unsafe fn ask(&self, word: HalWord, first_only: bool) -> Claim {
+        let mut claim = Claim::NotMine;
+        // SAFETY: above DISPATCH on the line's CPU; a member's object is alive while it is in the array.
+        unsafe {
+            for &(head, ask) in &self.current().at_dirql {
+                if ask(head, word) == Claim::Mine {
+                    claim = Claim::Mine;
+                    if first_only {
+                        break;
+                    }
+                }
+            }
+        }
+        claim
+    }
+
+    /// # Safety
+    /// In service on the line's CPU.
+    #[inline(always)]
+    unsafe fn ask_until_clean(&self, word: HalWord) -> Claim {
+        let mut claim = Claim::NotMine;
+        for _ in 0..MOST_PASSES {
+            // SAFETY: the same contract.
+            match unsafe { self.ask(word, false) } {
+                Claim::Mine => claim = Claim::Mine,
+                Claim::NotMine => return claim,
+            }
+        }
+        // SAFETY: the stub passes what it was given; code at DIRQL.
+        self.storm(&mut unsafe { At::<Dirql>::mint(from_word(word)) });
+        claim
+    }
+
+    #[inline(always)]
+    fn count_one(&self) {
+        self.count.store(self.count.load(Relaxed) + 1, Relaxed);
+    }
+
+    /// Nobody claimed. On the line's CPU, at DIRQL or in its pass.
+    #[cold]
+    fn nobody_claimed(&self, at: &mut At<'_, Dirql>) {
+        let count = self.count.load(Relaxed);
+        self.unclaimed.fetch_add(1, Relaxed);
+        let in_a_row = match self.last_unclaimed.swap(count, Relaxed) {
+            last if last + 1 == count => self.unclaimed_in_a_row.load(Relaxed) + 1,
+            _ => 1,
+        };
+        self.unclaimed_in_a_row.store(in_a_row, Relaxed);
+        if in_a_row >= STORM {
+            self.storm(at);
+        }
+    }
+
+    #[cold]
+    fn storm(&self, at: &mut At<'_, Dirql>) {
+        if !self.stormed.swap(true, AcqRel) {
+            self.mask_more(at);
+            let cpu = percpu::of(at.hal, self.cpu).expect("adding a member checked that the machine has this CPU");
+            // SAFETY: a line is flushed before it goes; above DISPATCH with interrupts on.
+            unsafe { self.report.insert_on(at.hal, cpu, Importance::MediumHigh, [0; 2], || ()) };
+        }
+    }
+
+    /// An interrupt that the pass has to look at.
+    ///
+    /// # Safety
+    /// In service on the line's CPU.
+    unsafe fn want_pass(&self, claimed: bool, at: &mut At<'_, Dirql>) {
+        self.pass.claimed.fetch_or(claimed, Relaxed);
+        self.pass.wanted.store(true, Release);
+        // SAFETY: a line is flushed before it goes; above DISPATCH with interrupts on.
+        unsafe { self.pass.carrier.insert_here(at.hal) };
+    }
+
+    /// The line's thread.
+    fn run_passes(&self, at: &mut At<'_, Passive>) {
+        loop {
+            let waited = self.pass.wake.wait_with(at, Patience::FOREVER);
+            debug_assert!(waited.is_ok(), "a wait without a deadline or an alert ends by its grant");
+            self.pass.wake.clear(at);
+            if self.pass.ends.load(Acquire) {
+                return;
+            }
+            if self.pass.wanted.swap(false, AcqRel) {
+                let claimed = self.pass.claimed.swap(false, Relaxed);
+                self.run_pass(claimed, at);
+            }
+        }
+    }
+
+    fn run_pass(&self, claimed_at_dirql: bool, at: &mut At<'_, Passive>) {
+        let turn = self.pass.turn.acquire(at);
+        let mut claim = if claimed_at_dirql { Claim::Mine } else { Claim::NotMine };
+        for _ in 0..MOST_PASSES {
+            let mut this_time = Claim::NotMine;
+            // SAFETY: the turn is held; a member's object is alive while it is in the array.
+            for &(head, ask) in &unsafe { self.current() }.at_passive {
+                // SAFETY: as above.
+                if unsafe { ask(head, at) } == Claim::Mine {
+                    this_time = Claim::Mine;
+                    if self.mode == Mode::LevelSensitive {
+                        break;
+                    }
+                }
+            }
+            if this_time == Claim::Mine {
+                claim = Claim::Mine;
+            }
+            // Level: still asserted, it fires again. Edge: until a whole pass claims nothing.
+            if this_time == Claim::NotMine || self.mode == Mode::LevelSensitive {
+                break;
+            }
+        }
+        drop(turn);
+        let mut raised = at.raise_to_dirql(irql::DEVICE_HIGHEST);
+        if claim == Claim::NotMine {
+            self.nobody_claimed(&mut raised.at);
+        }
+        if self.mode == Mode::LevelSensitive {
+            self.mask_less(&mut raised.at);
+        }
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        // SAFETY: made by `Box::into_raw`; nobody else has the line.
+        drop(unsafe { Box::from_raw(*self.members.get_mut()) });
+    }
+}
+
+impl fmt::Debug for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (cpu, vector, mode) = (self.cpu, self.vector, self.mode);
+        f.debug_struct("Line").field("cpu", &cpu).field("vector", &vector).field("mode", &mode).finish_non_exhaustive()
+    }
+}
+
+/// # Safety
+/// As every [`crate::dispatch::DispatchRoutine`]; `head` is the head of a [`Line`].
+unsafe extern "sysv64-unwind" fn walk_level(head: *const Head, word: HalWord) {
+    // SAFETY: by the contract; the head is the first field.
+    let line = unsafe { &*head.cast::<Line>() };
+    line.count_one();
+    // SAFETY: in service.
+    let claim = unsafe { line.ask(word, true) };
+    if claim == Claim::NotMine {
+        // SAFETY: the stub passes what it was given; code at DIRQL.
+        line.nobody_claimed(&mut unsafe { At::<Dirql>::mint(from_word(word)) });
+    }
+}
+
+/// # Safety
+/// As [`walk_level`].
+unsafe extern "sysv64-unwind" fn walk_edge(head: *const Head, word: HalWord) {
+    // SAFETY: by the contract; the head is the first field.
+    let line = unsafe { &*head.cast::<Line>() };
+    line.count_one();
+    // SAFETY: in service.
+    let claim = unsafe { line.ask_until_clean(word) };
+    if claim == Claim::NotMine {
+        // SAFETY: the stub passes what it was given; code at DIRQL.
+        line.nobody_claimed(&mut unsafe { At::<Dirql>::mint(from_word(word)) });
+    }
+}
+
+/// # Safety
+/// As [`walk_level`].
+unsafe extern "sysv64-unwind" fn walk_level_with_pass(head: *const Head, word: HalWord) {
+    // SAFETY: by the contract; the head is the first field.
+    let line = unsafe { &*head.cast::<Line>() };
+    line.count_one();
+    // SAFETY: in service.
+    let claim = unsafe { line.ask(word, true) };
+    if claim == Claim::NotMine {
+        // SAFETY: the stub passes what it was given; code at DIRQL.
+        let mut at = unsafe { At::<Dirql>::mint(from_word(word)) };
+        // Masked before the end of interrupt, until the pass is over.
+        line.mask_more(&mut at);
+        // SAFETY: in service.
+        unsafe { line.want_pass(false, &mut at) };
+    }
+}
+
+/// # Safety
+/// As [`walk_level`].
+unsafe extern "sysv64-unwind" fn walk_edge_with_pass(head: *const Head, word: HalWord) {
+    // SAFETY: by the contract; the head is the first field.
+    let line = unsafe { &*head.cast::<Line>() };
+    line.count_one();
+    // SAFETY: in service. Whatever they claim, the edge may also be one of a member at PASSIVE.
+    let claim = unsafe { line.ask_until_clean(word) };
+    // SAFETY: the stub passes what it was given; code at DIRQL.
+    let mut at = unsafe { At::<Dirql>::mint(from_word(word)) };
+    // SAFETY: in service.
+    unsafe { line.want_pass(claim == Claim::Mine, &mut at) };
+}
+
+/// # Safety
+/// As [`DpcKind::routine`] is called; the context is the [`Line`] whose DPC this is.
+unsafe fn wake_pass(dpc: NonNull<RawDpc>, mut at: At<'_, Dispatch>) {
+    // SAFETY: called as a DPC's routine; the line is flushed before it goes.
+    let line = unsafe { &*RawDpc::begin(dpc).cast::<Line>() };
+    line.pass.wake.set(&mut at);
+}
+
+/// # Safety
+/// As [`wake_pass`].
+unsafe fn report_storm(dpc: NonNull<RawDpc>, at: At<'_, Dispatch>) {
+    // SAFETY: called as a DPC's routine; the line is flushed before it goes.
+    let line = unsafe { &*RawDpc::begin(dpc).cast::<Line>() };
+    at.print(format_args!(
+        "interrupt storm: vector {:#x} of CPU {} is masked after {} interrupts that nobody claimed; it is shared by",
+        line.vector,
+        line.cpu,
+        line.unclaimed(),
+    ));
+    // SAFETY: at DISPATCH on the line's CPU; a member's object is alive while it is in the array.
+    for member in &unsafe { line.current() }.all {
+        // SAFETY: as above.
+        at.print(format_args!(" {}", unsafe { (*member.head).name() }));
+    }
+    at.print(format_args!("\n"));
+}
+
+/// One member's say in whether its line is masked.
+pub(crate) struct Share {
+    pub(crate) line: Arc<Line>,
+    masks: AtomicBool,
+}
+
+impl Share {
+    pub(crate) fn new(line: Arc<Line>) -> Self {
+        Share { line, masks: AtomicBool::new(false) }
+    }
+}
+
+impl Source for Share {
+    fn mask(&self, at: &mut At<'_, Dirql>) -> bool {
+        if !self.masks.swap(true, AcqRel) {
+            self.line.mask_more(at);
+        }
+        true
+    }
+
+    fn unmask(&self, at: &mut At<'_, Dirql>) {
+        if self.masks.swap(false, AcqRel) {
+            self.line.mask_less(at);
+        }
+    }
+}
