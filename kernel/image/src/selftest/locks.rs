@@ -17,7 +17,7 @@ fn exact(counted: u64, cpus: u32, rounds: u64) -> Outcome {
 
 /// Two threads a CPU; every sixteenth turn waits inside the lock, so that the others find it taken and queue up.
 pub fn wait_lock(at: &mut At<'_, Passive>) -> Outcome {
-    const ROUNDS: u64 = 100;
+    const ROUNDS: u64 = 50;
     let counter = Arc::new(WaitLock::new(0u64));
     let mut crew = Crew::default();
     for n in 0..2 * at.cpu_count() {
