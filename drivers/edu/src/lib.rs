@@ -50,8 +50,12 @@ const INTERRUPT_WHEN_COMPUTED: u32 = 0x80;
 
 /// Interrupt status: a factorial is done.
 const FACTORIAL_DONE: u32 = 0x001;
-/// Interrupt status: a transfer is done. All other bits are whatever was raised.
+/// Interrupt status: a transfer is done.
 const DMA_DONE: u32 = 0x100;
+/// Interrupt status: what [`Edu::raise`] may raise.
+const RAISED: u32 = 0xfe;
+/// Interrupt status: what is looked at after the ISR. The bits above mean nothing; acknowledging them is all they need.
+const FOR_LATER: u32 = 0xffff;
 
 /// DMA command: go; set as long as the transfer lasts.
 const DMA_RUN: u64 = 1;
@@ -190,7 +194,7 @@ impl EvtIsr for EduInterrupt {
 
     fn evt_isr(&self, edu: &Edu, pending: &mut Pending, irq: &mut IsrCx<'_, Self>) -> Claim {
         let claim = pending.collect(&edu.regs, irq);
-        if claim == Claim::Mine {
+        if claim == Claim::Mine && pending.status != 0 {
             irq.queue_dpc();
         }
         claim
@@ -225,7 +229,7 @@ impl EvtIsr for EduWorkInterrupt {
 
     fn evt_isr(&self, edu: &Edu, pending: &mut Pending, irq: &mut IsrCx<'_, Self>) -> Claim {
         let claim = pending.collect(&edu.regs, irq);
-        if claim == Claim::Mine {
+        if claim == Claim::Mine && pending.status != 0 {
             irq.queue_work_item();
         }
         claim
@@ -256,7 +260,7 @@ impl Pending {
             return Claim::NotMine;
         }
         regs.irq_ack.write(at, status);
-        self.status |= status;
+        self.status |= status & FOR_LATER;
         self.seen += 1;
         Claim::Mine
     }
@@ -292,10 +296,17 @@ impl Edu {
         self.ask(at, Kind::Factorial, |regs, at| regs.factorial.write(at, n))
     }
 
-    /// Makes the device interrupt with `bits`, which are none of its own, and waits until that was served. PASSIVE.
+    /// Makes the device interrupt with `bits` that no request asked for, as a device may at any time: waits for nothing.
+    /// Any IRQL.
+    #[inline]
+    pub fn raise_unasked<L: Level>(&self, at: &mut At<'_, L>, bits: u32) {
+        self.regs.irq_raise.write(at, bits);
+    }
+
+    /// Makes the device interrupt with `bits` of 0xfe, and waits until that was served. PASSIVE.
     /// Returns the bits.
     pub fn raise(&self, at: &mut At<'_, Passive>, bits: u32) -> Result<u32, EduError> {
-        if bits == 0 || bits & (FACTORIAL_DONE | DMA_DONE) != 0 {
+        if bits == 0 || bits & !RAISED != 0 {
             return Err(EduError::NotRaisable { bits });
         }
         let _turn = self.turn.try_acquire(at).ok_or(EduError::Busy)?;
@@ -382,7 +393,7 @@ impl Edu {
             // `false`: enqueued already, or the device is stopping; nobody waits for more then.
             self.compare.enqueue(at);
         }
-        let raised = status & !(FACTORIAL_DONE | DMA_DONE);
+        let raised = status & RAISED;
         if raised != 0 {
             self.answer(at, Kind::Raise, Ok(raised));
         }

@@ -7,6 +7,8 @@ extern crate alloc;
 #[cfg(target_os = "none")]
 mod bare;
 #[cfg(target_os = "none")]
+mod bench;
+#[cfg(target_os = "none")]
 mod crash;
 #[cfg(target_os = "none")]
 mod drivers;

@@ -1,7 +1,7 @@
 //! The machine's first thread: it starts the devices, then the monitor.
 
 use crate::{
-    drivers,
+    bench, drivers,
     monitor::{self, Machine},
 };
 use alloc::vec::Vec;
@@ -31,6 +31,7 @@ pub fn main(at: &mut At<'_, Passive>, boot: &'static BootInfo) {
         }
     };
     let mut machine = Machine::start(at, platform(), drivers);
+    bench::note_boot();
     report(&machine, at);
     let all_well = match commands {
         Some(commands) => monitor::run_all(&mut machine, &commands, at),

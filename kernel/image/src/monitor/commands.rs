@@ -1,7 +1,7 @@
 //! The commands.
 
 use super::{edu, machine::Machine, show, words::Arguments};
-use crate::{crash, drivers::FAULTY, selftest};
+use crate::{bench, crash, drivers::FAULTY, selftest};
 use alloc::{format, string::String, vec::Vec};
 use faulty::{Faulty, Place};
 use framework::Status;
@@ -29,6 +29,7 @@ const COMMANDS: &[Command] = &[
     Command { usage: "stop DEVICE", what: "stops a device", run: stop },
     Command { usage: "start DEVICE", what: "starts a stopped device", run: start },
     Command { usage: "selftest", what: "checks the core on this machine", run: run_selftest },
+    Command { usage: "bench", what: "runs what `cargo xtask bench` measures, and waits for it", run: run_bench },
     Command { usage: CRASH, what: "ends in a bug check, to see one", run: run_crash },
     Command { usage: "shutdown", what: "stops all devices and the machine", run: shutdown },
 ];
@@ -94,6 +95,11 @@ pub fn no_such_device(machine: &Machine, name: &str, at: &mut At<'_, Passive>) -
         true => format!("{name}: no device has this name, and none has a driver"),
         false => format!("{name}: no device has this name; there are {}", names.join(", ")),
     }
+}
+
+fn run_bench(machine: &mut Machine, words: Arguments<'_>, at: &mut At<'_, Passive>) -> Outcome {
+    words.end()?;
+    bench::run(machine.pnp(), at)
 }
 
 fn run_selftest(_: &mut Machine, words: Arguments<'_>, at: &mut At<'_, Passive>) -> Outcome {
