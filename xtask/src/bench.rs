@@ -1,10 +1,10 @@
 //! `cargo xtask bench`: the cost of the interrupt path in guest instructions.
 //!
 //! The kernel is the one that ships. It opens *windows* around what is to be measured; xtask lets QEMU log every
-//! instruction that runs in them ([`session`], [`trace`]), reads the log with the kernel's own code and debug information
-//! ([`code`]), and counts ([`rows`]). So nothing on the measured path is there for the measurement. QEMU counts
-//! instructions as time (`-icount shift=0,sleep=off`), and nothing else moves the clock: a build's figures are exact, the
-//! same in every run.
+//! instruction that runs in them ([`session`], [`trace`]), reads the log with the kernel's own code and debug
+//! information ([`code`]), and counts ([`rows`]). So nothing on the measured path is there for the measurement. QEMU
+//! counts instructions as time (`-icount shift=0,sleep=off`), and nothing else moves the clock: a build's figures are
+//! exact, the same in every run.
 //!
 //! An instruction is not a cycle, hence the accesses to CR8 and to the local APIC and the atomic operations beside each
 //! figure. A budget that is missed is shown; it is no failure.
@@ -113,6 +113,15 @@ fn check_identical(first: &[Figure], again: &[Figure]) -> Result<()> {
     bail!("two runs of the same kernel measured differently:{differences}")
 }
 
+/// What the table's rows mean exactly.
+const NOTES: &str = "\
+Guest instructions on one CPU, edu over MSI, local APIC in xAPIC mode (x2APIC: 3 more each).
+A raise counts from the store to the device's register, with one for the load of the register's address; \"first line\"
+is the first instruction of the callback's own body. ISR only: a status bit that the ISR serves alone; ISR + evt_dpc: one
+that nobody waits for. On an idle CPU: from the entry stub. Lock pairs: eight in a row less none, by eight. Boot: from
+reset, firmware included, until the drivers have started their devices.
+";
+
 /// The table a person reads, in the order of the budgets.
 fn table(figures: &[Figure]) -> String {
     let head = ["", "figure", "budget", "Linux", "CR8 reads", "CR8 writes", "APIC", "atomics", "verdict"];
@@ -146,7 +155,7 @@ fn table(figures: &[Figure]) -> String {
         }
         text += &format!("  {}\n", line[columns - 1]);
     }
-    text
+    text + "\n" + NOTES
 }
 
 fn number(value: f64) -> String {

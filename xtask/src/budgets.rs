@@ -59,7 +59,11 @@ pub fn row(name: &str) -> Option<&'static Row> {
 /// How a figure stands to its row's budget.
 pub fn verdict(row: &Row, figure: f64) -> String {
     let over = if row.higher_is_better { row.budget - figure } else { figure - row.budget };
-    if over <= 0.0 { "met".into() } else { format!("misses by {over} ({:.0} %)", 100.0 * over / row.budget) }
+    if over <= 0.0 {
+        return "met".into();
+    }
+    let by = if over.fract() == 0.0 { over.to_string() } else { format!("{over:.1}") };
+    format!("misses by {by} ({:.0} %)", 100.0 * over / row.budget)
 }
 
 #[cfg(test)]
@@ -82,5 +86,6 @@ mod tests {
         let rate = row("per_million").expect("it is in the table");
         assert_eq!(verdict(rate, 8305.0), "met");
         assert_eq!(verdict(rate, 6534.0), "misses by 66 (1 %)");
+        assert_eq!(verdict(rate, 1e6 / 189.0), "misses by 1309.0 (20 %)");
     }
 }

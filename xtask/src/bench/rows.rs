@@ -1,7 +1,7 @@
 //! From traces to figures.
 //!
-//! * A raise is the store to the device's register that is followed by the entry stub of its interrupt. Its figures count
-//!   from that store, plus one for the load of the register's address.
+//! * A raise is the store to the device's register that is followed by the entry stub of its interrupt. Its figures
+//!   count from that store, plus one for the load of the register's address.
 //! * "First line" of a callback is the first instruction that debug information gives to its body.
 //! * "Back" is the instruction after the store.
 //! * A pair of a lock is an eighth of what eight pairs in a row take beyond none.

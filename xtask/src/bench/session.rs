@@ -1,5 +1,5 @@
-//! A boot whose windows are traced: QEMU's machine protocol switches the instruction log on and off when the kernel asks
-//! for it on its console. The other half is `kernel/image/src/bench/window.rs`.
+//! A boot whose windows are traced: QEMU's machine protocol switches the instruction log on and off when the kernel
+//! asks for it on its console. The other half is `kernel/image/src/bench/window.rs`.
 
 use super::trace;
 use crate::{machine::Machine, setup::Qemu, status::Ending};

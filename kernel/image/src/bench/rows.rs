@@ -15,8 +15,8 @@ const FOR_THE_ISR: u32 = 0x1_0000;
 /// A bit that reaches the callback after the ISR and means nothing there.
 const FOR_LATER: u32 = 0x200;
 
-/// From the raise of an interrupt to each of its callbacks and back. The first edu device continues in its DPC, the second
-/// in its work item.
+/// From the raise of an interrupt to each of its callbacks and back. The first edu device continues in its DPC, the
+/// second in its work item.
 pub fn interrupts(pnp: &Pnp, at: &mut At<'_, Passive>) -> Result<(), String> {
     let devices = pnp.devices_of::<Edu>();
     let [by_dpc, by_work_item, ..] = &devices[..] else {
