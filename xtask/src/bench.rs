@@ -117,9 +117,9 @@ fn check_identical(first: &[Figure], again: &[Figure]) -> Result<()> {
 const NOTES: &str = "\
 Guest instructions on one CPU, edu over MSI, local APIC in xAPIC mode (x2APIC: 3 more each).
 A raise counts from the store to the device's register, with one for the load of the register's address; \"first line\"
-is the first instruction of the callback's own body. ISR only: a status bit that the ISR serves alone; ISR + evt_dpc: one
-that nobody waits for. On an idle CPU: from the entry stub. Lock pairs: eight in a row less none, by eight. Boot: from
-reset, firmware included, until the drivers have started their devices.
+is the first instruction of the callback's own body. ISR only: a status bit that the ISR serves alone; ISR + evt_dpc:
+one that nobody waits for. On an idle CPU: from the entry stub. Lock pairs: eight in a row less none, by eight. Boot:
+from reset, firmware included, until the drivers have started their devices.
 ";
 
 /// The table a person reads, in the order of the budgets.

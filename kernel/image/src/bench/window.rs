@@ -1,8 +1,8 @@
 //! How the kernel and `cargo xtask bench` agree on what is traced.
 //!
 //! The kernel says `TRACE <window>` on the console and waits for a byte; meanwhile xtask lets QEMU log every
-//! instruction. It runs the code between [`mark`]s, whose address xtask knows, says `DONE <window>` and waits again until the log is
-//! off. So what is measured carries no instrumentation: the drivers are the ones that ship.
+//! instruction. It runs the code between [`mark`]s, whose address xtask knows, says `DONE <window>` and waits again
+//! until the log is off. So what is measured carries no instrumentation: the drivers are the ones that ship.
 
 use hal_x86_64::console;
 use ke::{At, Passive};
