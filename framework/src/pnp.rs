@@ -138,7 +138,7 @@ impl Pnp {
                 Some(Err(status)) => (None, DeviceState::Failed(status.clone())),
                 Some(Ok(node)) => (Some(String::from(node.name())), node.state(at)),
             };
-            DeviceRow { location: entry.pci.location(), ids: entry.pci.ids(), name, state }
+            DeviceRow { pci: entry.pci.clone(), location: entry.pci.location(), ids: entry.pci.ids(), name, state }
         };
         self.devices.iter().map(|entry| row(entry, at)).collect()
     }
@@ -235,8 +235,10 @@ impl fmt::Display for DeviceState {
 }
 
 /// A line of the monitor's `devices`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct DeviceRow {
+    /// The function: its BARs and messages.
+    pub pci: Arc<PciDevice>,
     /// Where the function sits.
     pub location: Location,
     /// What it is.

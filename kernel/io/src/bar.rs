@@ -48,6 +48,14 @@ impl Bar {
         offset::BAR0 + 4 * usize::from(self.index)
     }
 
+    /// Where the registers say that it is, now.
+    pub(crate) fn read_back<R: Registers>(&self, function: &mut Function<R>) -> Result<u64, Error> {
+        let low = function.registers.read32(self.register());
+        let high = if self.kind == BarKind::Memory64 { function.registers.read32(self.register() + 4) } else { 0 };
+        function.check_present()?;
+        Ok(u64::from(high) << 32 | u64::from(low & !flag_bits(self.kind)))
+    }
+
     /// Writes `base` with decoding off, and reads it back.
     pub(crate) fn place<R: Registers>(&mut self, function: &mut Function<R>, base: u64) -> Result<(), Error> {
         let register = self.register();

@@ -138,6 +138,13 @@ impl PciDevice {
         }
     }
 
+    /// Where BAR `bar` is, as its registers read now. PASSIVE.
+    pub fn read_bar(&self, at: &mut At<'_, Passive>, bar: u8) -> Result<u64, Error> {
+        let location = self.found.location;
+        let found = self.found.bars.iter().find(|found| found.index == bar);
+        found.ok_or(Error::NoSuchBar { location, bar })?.read_back(&mut self.function(at))
+    }
+
     pub(crate) fn function<'a, 'c, L: Level>(&'a self, at: &'a mut At<'c, L>) -> Function<Mapped<'a, 'c, L>> {
         Function { location: self.found.location, registers: Mapped::new(&self.config, 0, at) }
     }

@@ -102,9 +102,9 @@ fn run_bench(machine: &mut Machine, words: Arguments<'_>, at: &mut At<'_, Passiv
     bench::run(machine.pnp(), at)
 }
 
-fn run_selftest(_: &mut Machine, words: Arguments<'_>, at: &mut At<'_, Passive>) -> Outcome {
+fn run_selftest(machine: &mut Machine, words: Arguments<'_>, at: &mut At<'_, Passive>) -> Outcome {
     words.end()?;
-    selftest::run(at)
+    selftest::run(machine.pnp(), at)
 }
 
 fn shutdown(machine: &mut Machine, words: Arguments<'_>, _: &mut At<'_, Passive>) -> Outcome {

@@ -17,8 +17,9 @@ use alloc::{
 };
 use framework::Mode;
 use hal_x86_64::{heap, layout, memory};
+use io::{Bar, BarKind};
 use ke::{At, Passive};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Prints `table` as the command's words ask for it.
 fn print(table: &Table, mut words: Arguments<'_>, at: &mut At<'_, Passive>) -> Outcome {
@@ -32,10 +33,12 @@ fn print(table: &Table, mut words: Arguments<'_>, at: &mut At<'_, Passive>) -> O
 }
 
 pub fn devices(machine: &mut Machine, words: Arguments<'_>, at: &mut At<'_, Passive>) -> Outcome {
-    let columns = &[Text("location"), Text("id"), Text("kind"), Text("device"), Text("state")];
+    let columns = &[Text("location"), Text("id"), Text("kind"), Text("device"), Text("state"), Text("BARs")];
     let mut table = Table::new(columns, "no devices");
     for row in machine.pnp().devices(at) {
         let id = format!("{:04x}:{:04x}", row.ids.vendor, row.ids.device);
+        let bars = row.pci.bars();
+        let bars_text: Vec<String> = bars.iter().map(describe).collect();
         let name = row.name.as_deref().unwrap_or("-");
         let object = json!({
             "location": row.location.to_string(),
@@ -45,8 +48,9 @@ pub fn devices(machine: &mut Machine, words: Arguments<'_>, at: &mut At<'_, Pass
             "revision": row.ids.revision,
             "name": row.name,
             "state": row.state.to_string(),
+            "bars": bars.iter().map(bar_object).collect::<Vec<_>>(),
         });
-        table.add([&row.location, &id, &kind(row.ids.class), &name, &row.state], object);
+        table.add([&row.location, &id, &kind(row.ids.class), &name, &row.state, &bars_text.join(", ")], object);
     }
     print(&table, words, at)?;
     for problem in machine.pnp().problems(at) {
@@ -70,6 +74,26 @@ fn kind(class: u32) -> &'static str {
         0x0c => "serial bus",
         _ => "other",
     }
+}
+
+fn describe(bar: &Bar) -> String {
+    let size = bytes(bar.len);
+    match bar.base {
+        Some(base) if bar.kind == BarKind::Io => format!("{}: ports {base:#x} ({size})", bar.index),
+        Some(base) => format!("{}: {base:#x} ({size})", bar.index),
+        None => format!("{}: not placed ({size})", bar.index),
+    }
+}
+
+fn bar_object(bar: &Bar) -> Value {
+    json!({ "index": bar.index, "address": bar.base, "bytes": bar.len, "ports": bar.kind == BarKind::Io })
+}
+
+/// A size as a person says it.
+fn bytes(count: u64) -> String {
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    let unit = units.into_iter().find(|(size, _)| count >= *size && count.is_multiple_of(*size));
+    unit.map_or(format!("{count} bytes"), |(size, name)| format!("{} {name}", count / size))
 }
 
 pub fn drivers(machine: &mut Machine, words: Arguments<'_>, at: &mut At<'_, Passive>) -> Outcome {

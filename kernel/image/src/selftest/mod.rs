@@ -4,6 +4,7 @@
 //! with a sentence, not a hang.
 
 mod crew;
+mod devices;
 mod dpcs;
 mod level;
 mod locks;
@@ -13,6 +14,7 @@ mod timers;
 mod work;
 
 use alloc::string::String;
+use framework::Pnp;
 use ke::{At, Passive};
 
 /// How long anything may take: the machine may be a slow emulation on a loaded host.
@@ -25,40 +27,42 @@ type Outcome = Result<(), String>;
 
 struct Check {
     name: &'static str,
-    run: fn(&mut At<'_, Passive>) -> Outcome,
+    run: fn(&Pnp, &mut At<'_, Passive>) -> Outcome,
 }
 
 const CHECKS: &[Check] = &[
-    Check { name: "a thread runs on each CPU that it is bound to", run: threads::bound },
-    Check { name: "a thread that is pushed off its CPU goes on on each other one", run: threads::migrates },
-    Check { name: "threads that are woken together take all CPUs", run: threads::spread },
-    Check { name: "a better thread preempts a worse one", run: threads::preemption },
-    Check { name: "equal threads take turns on one CPU", run: threads::turns },
-    Check { name: "a DPC runs on the CPU that it targets", run: dpcs::remote },
-    Check { name: "flushing waits for the DPCs of every CPU", run: dpcs::barrier },
-    Check { name: "a queued DPC is queued once and can be removed", run: dpcs::insert_and_remove },
-    Check { name: "an important DPC goes first", run: dpcs::importance },
-    Check { name: "a timer does not expire before its time", run: timers::not_early },
-    Check { name: "a cancelled timer does not expire", run: timers::cancel },
-    Check { name: "a wait with a time-out ends after it", run: timers::time_out },
-    Check { name: "a wait lock is handed over between CPUs", run: locks::wait_lock },
-    Check { name: "a spin lock excludes all CPUs", run: locks::spin_lock },
-    Check { name: "an interrupt lock excludes all CPUs", run: locks::interrupt_lock },
-    Check { name: "two threads on two CPUs answer each other's events", run: locks::ping_pong },
-    Check { name: "a DPC's work item runs at PASSIVE", run: work::from_a_dpc },
-    Check { name: "the worker pool grows when its workers wait", run: work::pool_grows },
-    Check { name: "heap blocks of all sizes are apart and come back", run: memory::heap },
-    Check { name: "all CPUs can use the heap at once", run: memory::heap_on_every_cpu },
-    Check { name: "DMA memory obeys the device's address limit", run: memory::dma },
-    Check { name: "every CPU is at IRQL 0 with CR8 0", run: level::all_passive },
+    Check { name: "a thread runs on each CPU that it is bound to", run: |_, at| threads::bound(at) },
+    Check { name: "a thread that is pushed off its CPU goes on on each other one", run: |_, at| threads::migrates(at) },
+    Check { name: "threads that are woken together take all CPUs", run: |_, at| threads::spread(at) },
+    Check { name: "a better thread preempts a worse one", run: |_, at| threads::preemption(at) },
+    Check { name: "equal threads take turns on one CPU", run: |_, at| threads::turns(at) },
+    Check { name: "a DPC runs on the CPU that it targets", run: |_, at| dpcs::remote(at) },
+    Check { name: "flushing waits for the DPCs of every CPU", run: |_, at| dpcs::barrier(at) },
+    Check { name: "a queued DPC is queued once and can be removed", run: |_, at| dpcs::insert_and_remove(at) },
+    Check { name: "an important DPC goes first", run: |_, at| dpcs::importance(at) },
+    Check { name: "a timer does not expire before its time", run: |_, at| timers::not_early(at) },
+    Check { name: "a cancelled timer does not expire", run: |_, at| timers::cancel(at) },
+    Check { name: "a wait with a time-out ends after it", run: |_, at| timers::time_out(at) },
+    Check { name: "a wait lock is handed over between CPUs", run: |_, at| locks::wait_lock(at) },
+    Check { name: "a spin lock excludes all CPUs", run: |_, at| locks::spin_lock(at) },
+    Check { name: "an interrupt lock excludes all CPUs", run: |_, at| locks::interrupt_lock(at) },
+    Check { name: "two threads on two CPUs answer each other's events", run: |_, at| locks::ping_pong(at) },
+    Check { name: "a DPC's work item runs at PASSIVE", run: |_, at| work::from_a_dpc(at) },
+    Check { name: "the worker pool grows when its workers wait", run: |_, at| work::pool_grows(at) },
+    Check { name: "heap blocks of all sizes are apart and come back", run: |_, at| memory::heap(at) },
+    Check { name: "all CPUs can use the heap at once", run: |_, at| memory::heap_on_every_cpu(at) },
+    Check { name: "DMA memory obeys the device's address limit", run: |_, at| memory::dma(at) },
+    Check { name: "a register outside its BAR cannot be had", run: devices::register_limits },
+    Check { name: "a BAR above 4 GiB reads back where it was placed", run: devices::high_bar },
+    Check { name: "every CPU is at IRQL 0 with CR8 0", run: |_, at| level::all_passive(at) },
 ];
 
 /// Runs all checks and prints a line for each.
-pub fn run(at: &mut At<'_, Passive>) -> Outcome {
+pub fn run(pnp: &Pnp, at: &mut At<'_, Passive>) -> Outcome {
     let mut failed = 0;
     for check in CHECKS {
         let start = at.now();
-        match (check.run)(at) {
+        match (check.run)(pnp, at) {
             Ok(()) => at.print(format_args!("ok {} ({} ms)\n", check.name, (at.now() - start) / MILLISECOND)),
             Err(why) => {
                 failed += 1;
