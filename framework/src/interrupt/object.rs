@@ -252,9 +252,10 @@ impl<H: EvtIsr> Interrupt<H> {
     }
 
     /// WdfInterruptDisable: the disable callback, then disconnected, and so over restarts until [`Self::enable`].
-    /// PASSIVE; not from the interrupt's own work item, which this waits for.
+    /// PASSIVE; not from the interrupt's own work item or passive-level ISR, which this waits for.
     #[track_caller]
-    pub fn disable(&self, at: &mut At<'_, Passive>) -> Result<()> {
+    pub fn disable<L: MayWait>(&self, at: &mut At<'_, L>) -> Result<()> {
+        let at = &mut at.as_passive();
         let mut setup = self.0.setup.acquire(at);
         setup.disabled = true;
         Ok(self.0.detach(&mut setup, at)?)
@@ -262,7 +263,8 @@ impl<H: EvtIsr> Interrupt<H> {
 
     /// WdfInterruptEnable: connected again, then the enable callback. PASSIVE.
     #[track_caller]
-    pub fn enable(&self, at: &mut At<'_, Passive>) -> Result<()> {
+    pub fn enable<L: MayWait>(&self, at: &mut At<'_, L>) -> Result<()> {
+        let at = &mut at.as_passive();
         let mut setup = self.0.setup.acquire(at);
         if !mem::take(&mut setup.disabled) {
             return Ok(());

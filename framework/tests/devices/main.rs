@@ -3,3 +3,5 @@
 mod bells;
 mod interrupts;
 mod lifecycle;
+mod passive;
+mod sets;

@@ -15,6 +15,8 @@ pub struct Dev {
     pub w: WaitLock<u32>,
     pub ev: Event,
     pub irq: Interrupt<H>,
+    pub irq2: Interrupt<H>,
+    pub passive: Interrupt<P>,
     pub work: WorkItem<F>,
 }
 
@@ -35,6 +37,19 @@ impl EvtIsr for H {
     type Device = Dev;
     type State = u32;
     type Level = Dirql;
+    type Deferred = Nothing;
+
+    fn evt_isr(&self, _: &Dev, _: &mut u32, _: &mut IsrCx<'_, Self>) -> Claim {
+        Claim::Mine
+    }
+}
+
+pub struct P;
+
+impl EvtIsr for P {
+    type Device = Dev;
+    type State = u32;
+    type Level = Passive;
     type Deferred = Nothing;
 
     fn evt_isr(&self, _: &Dev, _: &mut u32, _: &mut IsrCx<'_, Self>) -> Claim {

@@ -1,0 +1,7 @@
+//! Only a wait lock can be tried.
+mod common;
+use common::*;
+
+pub fn f(dev: &Dev, at: &mut At<'_, Passive>) {
+    let _ = dev.passive.try_acquire_lock(at);
+}
