@@ -1,11 +1,16 @@
 //! What the ACPI tables say about the machine: CPUs, interrupt controllers, configuration space, the PM timer.
 //!
-//! Only static tables are read; no AML is run.
+//! Only static tables are read here; `aml` runs what is a program.
 
-use crate::{io_apic::IoApicInfo, local_apic::NmiPin, memory};
+use crate::{
+    acpi_handler::Machine,
+    io_apic::IoApicInfo,
+    isa::{self, IsaOverride, is_active_low},
+    local_apic::NmiPin,
+};
 use acpi::{
-    AcpiError, AcpiTables, Handler, PciAddress, PhysicalMapping,
-    address::AddressSpace,
+    AcpiError, AcpiTables, PhysicalMapping,
+    address::{AddressSpace, GenericAddress},
     sdt::{
         fadt::Fadt,
         madt::{Madt, MadtEntry},
@@ -13,8 +18,8 @@ use acpi::{
     },
 };
 use alloc::vec::Vec;
-use core::{fmt, ptr::NonNull};
-use x86_64::instructions::port::Port;
+use core::fmt;
+use io::{FixedHardware, Line, PortRange};
 
 /// The machine as its firmware describes it.
 #[derive(Debug)]
@@ -29,6 +34,8 @@ pub struct Platform {
     pub io_apics: Vec<IoApicInfo>,
     /// ISA interrupts that are not wired one to one, rising edge.
     pub overrides: Vec<IsaOverride>,
+    /// ACPI's own registers; `None` on a machine without them (hardware-reduced ACPI).
+    pub fixed: Option<FixedRegisters>,
     /// The PCI configuration space, region by region.
     pub ecam: Vec<Ecam>,
     /// The port of the ACPI PM timer.
@@ -46,17 +53,17 @@ pub struct Processor {
     pub apic_id: u32,
 }
 
-/// Where an ISA interrupt really arrives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct IsaOverride {
-    /// The ISA interrupt.
-    pub isa: u8,
-    /// The line of the I/O APICs.
-    pub line: u32,
-    /// Active when low.
-    pub active_low: bool,
-    /// Level-triggered.
-    pub level: bool,
+/// What the FADT says about ACPI's own registers and interrupt.
+#[derive(Debug, Clone, Copy)]
+pub struct FixedRegisters {
+    /// The line of the SCI.
+    pub sci: Line,
+    /// The blocks in the order of [`io::FixedBlock`].
+    pub blocks: [PortRange; 4],
+    /// What a driver has to know beside them.
+    pub hardware: FixedHardware,
+    /// Which port, and which value there, makes firmware hand the events over; `None` where it has nothing to hand over.
+    pub enable: Option<(u16, u8)>,
 }
 
 /// A region of PCI Express configuration space: 4 KiB a function, from the first bus on.
@@ -115,11 +122,13 @@ impl Platform {
             nmi_pins: Vec::new(),
             io_apics: Vec::new(),
             overrides: Vec::new(),
+            fixed: None,
             ecam: Vec::new(),
             pm_timer,
             pm_timer_is_32_bit: flags.pm_timer_is_32_bit(),
         };
         platform.add_madt(&tables.find_table::<Madt>().ok_or(PlatformError::Missing("MADT"))?);
+        platform.fixed = fixed_registers(&fadt, &platform.overrides).map_err(PlatformError::Tables)?;
         // Without an MCFG there is no ECAM: a PC before PCI Express.
         if let Some(mcfg) = tables.find_table::<Mcfg>() {
             platform.ecam.extend(mcfg.entries().iter().map(|entry| Ecam {
@@ -143,23 +152,20 @@ impl Platform {
                 MadtEntry::LocalApicNmi(nmi) => self.nmi_pins.push(NmiPin {
                     processor: (nmi.processor_id != u8::MAX).then_some(nmi.processor_id.into()),
                     pin: nmi.nmi_line,
-                    active_low: active_low(nmi.flags),
+                    active_low: is_active_low(nmi.flags),
                 }),
                 MadtEntry::X2ApicNmi(nmi) => self.nmi_pins.push(NmiPin {
                     processor: (nmi.processor_uid != u32::MAX).then_some(nmi.processor_uid),
                     pin: nmi.nmi_line,
-                    active_low: active_low(nmi.flags),
+                    active_low: is_active_low(nmi.flags),
                 }),
                 MadtEntry::IoApic(io_apic) => self.io_apics.push(IoApicInfo {
                     physical: io_apic.io_apic_address.into(),
                     first_line: io_apic.global_system_interrupt_base,
                 }),
-                MadtEntry::InterruptSourceOverride(isa) => self.overrides.push(IsaOverride {
-                    isa: isa.irq,
-                    line: isa.global_system_interrupt,
-                    active_low: active_low(isa.flags),
-                    level: isa.flags >> 2 & 0b11 == 0b11,
-                }),
+                MadtEntry::InterruptSourceOverride(isa) => {
+                    self.overrides.push(IsaOverride::new(isa.irq, isa.global_system_interrupt, isa.flags));
+                }
                 _ => {}
             }
         }
@@ -179,80 +185,34 @@ impl Platform {
     }
 }
 
-/// The polarity of MPS INTI flags; "as the bus has it" is active high for ISA.
-fn active_low(flags: u16) -> bool {
-    flags & 0b11 == 0b11
-}
-
-/// How the `acpi` crate reaches the machine.
-#[derive(Clone)]
-struct Machine;
-
-macro_rules! memory_access {
-    ($($read:ident $write:ident $type:ty)*) => {$(
-        fn $read(&self, address: usize) -> $type {
-            // SAFETY: mapped just now, for good; the caller says that there is something to read.
-            unsafe { map(address, size_of::<$type>()).cast::<$type>().read_volatile() }
-        }
-        fn $write(&self, address: usize, value: $type) {
-            // SAFETY: as above.
-            unsafe { map(address, size_of::<$type>()).cast::<$type>().write_volatile(value) };
-        }
-    )*};
-}
-
-macro_rules! port_access {
-    ($($read:ident $write:ident $type:ty)*) => {$(
-        fn $read(&self, port: u16) -> $type {
-            // SAFETY: which ports are touched is the firmware's business.
-            unsafe { Port::new(port).read() }
-        }
-        fn $write(&self, port: u16, value: $type) {
-            // SAFETY: as above.
-            unsafe { Port::new(port).write(value) };
-        }
-    )*};
-}
-
-macro_rules! no_config_space {
-    ($($read:ident $write:ident $type:ty)*) => {$(
-        fn $read(&self, address: PciAddress, _: u16) -> $type {
-            unreachable!("only AML reads configuration space, here of {address}, and none is run")
-        }
-        fn $write(&self, address: PciAddress, _: u16, _: $type) {
-            unreachable!("only AML writes configuration space, here of {address}, and none is run")
-        }
-    )*};
-}
-
-fn map(physical: usize, len: usize) -> *mut u8 {
-    memory::map_mmio(physical as u64, len).expect("the window for device memory is far larger than all ACPI tables")
-}
-
-impl Handler for Machine {
-    unsafe fn map_physical_region<T>(&self, physical: usize, size: usize) -> PhysicalMapping<Self, T> {
-        PhysicalMapping {
-            physical_start: physical,
-            virtual_start: NonNull::new(map(physical, size)).expect("the window is not at 0").cast(),
-            region_length: size,
-            mapped_length: size,
-            handler: Machine,
-        }
+fn fixed_registers(fadt: &Fadt, overrides: &[IsaOverride]) -> Result<Option<FixedRegisters>, AcpiError> {
+    let flags = fadt.flags;
+    if flags.system_is_hw_reduced_acpi() {
+        return Ok(None);
     }
-    /// Mappings are for good: the same table has the same address next time.
-    fn unmap_physical_region<T>(_: &PhysicalMapping<Self, T>) {}
+    let pm1_len = fadt.pm1_event_length;
+    let blocks = [
+        ports(Some(fadt.pm1a_event_block()?), pm1_len),
+        ports(fadt.pm1b_event_block()?, pm1_len),
+        ports(fadt.gpe0_block()?, fadt.gpe0_block_length),
+        ports(fadt.gpe1_block()?, fadt.gpe1_block_length),
+    ];
+    let hardware = FixedHardware {
+        gpe1_base: fadt.gpe1_base,
+        power_button: !flags.power_button_is_control_method(),
+        sleep_button: !flags.sleep_button_is_control_method(),
+    };
+    let enable = u16::try_from(fadt.smi_cmd_port).ok().map(|port| (port, fadt.acpi_enable));
+    let enable = enable.filter(|&(port, value)| port != 0 && value != 0);
+    Ok(Some(FixedRegisters { sci: isa::sci(fadt.sci_interrupt, overrides), blocks, hardware, enable }))
+}
 
-    memory_access! { read_u8 write_u8 u8 read_u16 write_u16 u16 read_u32 write_u32 u32 read_u64 write_u64 u64 }
-    port_access! { read_io_u8 write_io_u8 u8 read_io_u16 write_io_u16 u16 read_io_u32 write_io_u32 u32 }
-    no_config_space! { read_pci_u8 write_pci_u8 u8 read_pci_u16 write_pci_u16 u16 read_pci_u32 write_pci_u32 u32 }
-
-    fn nanos_since_boot(&self) -> u64 {
-        crate::time::now()
-    }
-    fn stall(&self, microseconds: u64) {
-        crate::time::stall(microseconds * 1000);
-    }
-    fn sleep(&self, milliseconds: u64) {
-        crate::time::stall(milliseconds * 1_000_000);
+/// A block of `len` ports; none where there is no block, or it is in memory.
+fn ports(block: Option<GenericAddress>, len: u8) -> PortRange {
+    let first = block.filter(|block| block.address_space == AddressSpace::SystemIo);
+    match first.and_then(|block| u16::try_from(block.address).ok()) {
+        // SAFETY: the FADT says that ACPI's registers are there.
+        Some(first) => unsafe { PortRange::new(first, len.into()) },
+        None => PortRange::default(),
     }
 }

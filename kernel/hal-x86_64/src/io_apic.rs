@@ -3,9 +3,10 @@
 //! The registers are the `x2apic` crate's business, which does them well, with one care: it writes the half of an
 //! entry with the mask first, so an entry is written masked and unmasked afterwards.
 
-use crate::{lock::MaskedLock, memory};
+use crate::{cpu, lock::MaskedLock, memory};
 use alloc::vec::Vec;
-use core::fmt;
+use io::{Grant, Line, LineController, LineError, LineState, Polarity, Trigger};
+use ke::{At, Dirql, Passive};
 use spin::Once;
 use x2apic::ioapic::{IoApic, IrqFlags, IrqMode, RedirectionTableEntry};
 
@@ -25,37 +26,6 @@ struct Controller {
 }
 
 static CONTROLLERS: Once<Vec<Controller>> = Once::new();
-
-/// Where a line's interrupt goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Route {
-    /// The vector.
-    pub vector: u8,
-    /// The APIC id of the CPU.
-    pub apic_id: u32,
-    /// Level-triggered, else edge-triggered.
-    pub level: bool,
-    /// Active when low, else when high.
-    pub active_low: bool,
-}
-
-/// Why a line cannot be set up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LineError {
-    /// No I/O APIC has the line.
-    NoSuchLine(u32),
-    /// The CPU's APIC id does not fit the 8 bits of a redirection entry.
-    Unreachable(u32),
-}
-
-impl fmt::Display for LineError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            LineError::NoSuchLine(line) => write!(f, "no I/O APIC has interrupt line {line}"),
-            LineError::Unreachable(id) => write!(f, "an I/O APIC cannot reach the CPU with APIC id {id}: more than 8 bits"),
-        }
-    }
-}
 
 /// Takes over the I/O APICs and masks every line. Once, at boot.
 pub fn init(infos: &[IoApicInfo]) {
@@ -83,29 +53,55 @@ pub fn line_count() -> u32 {
     controllers().iter().map(|controller| controller.lines).sum()
 }
 
-/// Sends `line` to a CPU. The line stays masked.
-pub fn route(line: u32, route: Route) -> Result<(), LineError> {
-    let destination = u8::try_from(route.apic_id).map_err(|_| LineError::Unreachable(route.apic_id))?;
-    let (controller, entry) = find(line)?;
-    let mut redirection = masked();
-    redirection.set_vector(route.vector);
-    redirection.set_dest(destination);
-    let mut flags = IrqFlags::MASKED;
-    flags.set(IrqFlags::LEVEL_TRIGGERED, route.level);
-    flags.set(IrqFlags::LOW_ACTIVE, route.active_low);
-    redirection.set_flags(flags);
-    // SAFETY: the entry is masked, so it delivers nothing yet.
-    unsafe { controller.registers.lock().set_table_entry(entry, redirection) };
-    Ok(())
-}
+/// The I/O APICs, for `io`.
+pub struct IoApics;
 
-/// Masks or unmasks `line`. Any IRQL.
-pub fn set_masked(line: u32, masked: bool) -> Result<(), LineError> {
-    let (controller, entry) = find(line)?;
-    let mut registers = controller.registers.lock();
-    // SAFETY: the entry was set up by `route`, or is the masked one of `init` with a vector that is spurious.
-    unsafe { if masked { registers.disable_irq(entry) } else { registers.enable_irq(entry) } };
-    Ok(())
+impl LineController for IoApics {
+    fn program(&self, _: &mut At<'_, Passive>, line: Line, grant: Grant) -> Result<(), LineError> {
+        let unreachable = LineError::Unreachable { gsi: line.gsi, cpu: grant.cpu };
+        let apic_id = cpu::all().get(grant.cpu as usize).ok_or(unreachable)?.apic_id;
+        let destination = u8::try_from(apic_id).map_err(|_| unreachable)?;
+        let (controller, entry) = find(line.gsi)?;
+        let mut redirection = masked();
+        redirection.set_vector(grant.vector);
+        redirection.set_dest(destination);
+        let mut flags = IrqFlags::MASKED;
+        flags.set(IrqFlags::LEVEL_TRIGGERED, line.trigger == Trigger::Level);
+        flags.set(IrqFlags::LOW_ACTIVE, line.polarity == Polarity::ActiveLow);
+        redirection.set_flags(flags);
+        let mut registers = controller.registers.lock();
+        // SAFETY: both entries are masked, so they deliver nothing yet. The first is edge-triggered, which forgets an
+        // interrupt whose end was never signalled: it would hold the line off for good.
+        unsafe {
+            registers.set_table_entry(entry, masked());
+            registers.set_table_entry(entry, redirection);
+        }
+        Ok(())
+    }
+
+    fn set_masked(&self, _: &mut At<'_, Dirql>, gsi: u32, masked: bool) -> bool {
+        let Ok((controller, entry)) = find(gsi) else { return false };
+        let mut registers = controller.registers.lock();
+        // SAFETY: the entry was set up by `program`, or is the masked one of `init` with a vector that is spurious.
+        let read = unsafe {
+            if masked { registers.disable_irq(entry) } else { registers.enable_irq(entry) };
+            registers.table_entry(entry)
+        };
+        read.flags().contains(IrqFlags::MASKED) == masked
+    }
+
+    fn state(&self, _: &mut At<'_, Passive>, gsi: u32) -> Result<LineState, LineError> {
+        let (controller, entry) = find(gsi)?;
+        // SAFETY: reading changes nothing.
+        let read = unsafe { controller.registers.lock().table_entry(entry) };
+        let has = |flag| read.flags().contains(flag);
+        Ok(LineState {
+            vector: read.vector(),
+            trigger: if has(IrqFlags::LEVEL_TRIGGERED) { Trigger::Level } else { Trigger::Edge },
+            masked: has(IrqFlags::MASKED),
+            in_service: has(IrqFlags::REMOTE_IRR),
+        })
+    }
 }
 
 fn masked() -> RedirectionTableEntry {

@@ -13,12 +13,16 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod aml_name;
 pub mod cmdline;
 pub mod frames;
 pub mod icr;
+pub mod isa;
 pub mod layout;
 pub mod memory_map;
 pub mod page_table;
+pub mod prt;
+pub mod resource;
 pub mod scale;
 pub mod size_class;
 
@@ -31,6 +35,8 @@ macro_rules! bare_metal {
 
 bare_metal! {
     pub mod acpi;
+    pub mod acpi_bus;
+    pub mod aml;
     pub mod boot;
     pub mod bug_check;
     pub mod console;
@@ -39,8 +45,10 @@ bare_metal! {
     pub mod io_apic;
     pub mod local_apic;
     pub mod memory;
+    pub mod pci_lines;
     pub mod start;
     pub mod time;
+    mod acpi_handler;
     mod context;
     mod cpu;
     mod exception;

@@ -26,6 +26,11 @@ pub fn platform() -> Option<&'static Platform> {
     PLATFORM.get()
 }
 
+/// What the loader said; `None` before `start`.
+pub fn boot_info() -> Option<&'static BootInfo> {
+    BOOT.get()
+}
+
 /// Brings the machine up and runs `main` as its first thread.
 ///
 /// # Safety

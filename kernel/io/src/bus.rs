@@ -7,7 +7,7 @@ use crate::{
     place,
     walk::Walk,
 };
-use alloc::{boxed::Box, collections::BTreeMap, sync::Arc, vec::Vec};
+use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 use core::ops::Range;
 use ke::{At, Mmio, Passive};
 
@@ -15,7 +15,7 @@ use ke::{At, Mmio, Passive};
 pub struct Platform {
     ecam: Vec<EcamRegion>,
     windows: Vec<Range<u64>>,
-    lines: Option<Box<dyn LineRouting>>,
+    lines: Option<Arc<dyn LineRouting>>,
     controller: Option<Arc<dyn LineController>>,
     acpi: Vec<Arc<AcpiDevice>>,
     methods: Option<Arc<dyn AcpiMethods>>,
@@ -32,7 +32,7 @@ impl Platform {
     }
 
     /// Lets functions use interrupt lines where they have no messages.
-    pub fn with_lines(mut self, lines: Box<dyn LineRouting>) -> Self {
+    pub fn with_lines(mut self, lines: Arc<dyn LineRouting>) -> Self {
         self.lines = Some(lines);
         self
     }
