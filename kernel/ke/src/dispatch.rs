@@ -14,8 +14,8 @@ use crate::{
 use core::{
     mem,
     sync::atomic::{
-        AtomicBool, AtomicPtr, AtomicU32,
-        Ordering::{Acquire, Relaxed, Release},
+        AtomicBool, AtomicPtr, AtomicU8, AtomicU32,
+        Ordering::{Acquire, Relaxed, SeqCst},
     },
 };
 
@@ -29,6 +29,8 @@ pub struct Head {
     pub(crate) level: AtomicU32,
     /// An interrupt came while it was masked where the source cannot mask.
     pub(crate) latched: AtomicBool,
+    /// The vector of a slot that it is in, for a replay.
+    pub(crate) vector: AtomicU8,
     name: &'static str,
 }
 
@@ -38,6 +40,7 @@ impl Head {
             dispatch: AtomicPtr::new(routine as *mut ()),
             level: AtomicU32::new(u32::from(level)),
             latched: AtomicBool::new(false),
+            vector: AtomicU8::new(0),
             name,
         }
     }
@@ -53,7 +56,8 @@ impl Head {
     }
 
     pub(crate) fn set_routine(&self, routine: DispatchRoutine) {
-        self.dispatch.store(routine as *mut (), Release);
+        // Sequentially consistent, like what `latch` does: see there.
+        self.dispatch.store(routine as *mut (), SeqCst);
     }
 
     pub(crate) fn dispatch_routine(&self) -> DispatchRoutine {
@@ -99,9 +103,17 @@ pub(crate) unsafe extern "sysv64-unwind" fn clock(_: *const Head, word: HalWord)
 
 /// An interrupt that is masked here because its source cannot mask: remembered, for the unmask to replay.
 ///
+/// The unmask stores the routine, then takes what is remembered; here it is remembered, then the routine looked at. So when
+/// this was entered just before an unmask, one of the two sees the other, and the interrupt is replayed.
+///
 /// # Safety
 /// As every [`DispatchRoutine`].
-pub(crate) unsafe extern "sysv64-unwind" fn latch(head: *const Head, _: HalWord) {
-    // SAFETY: a head in a slot is alive.
-    unsafe { (*head).latched.store(true, Release) };
+pub(crate) unsafe extern "sysv64-unwind" fn latch(head: *const Head, word: HalWord) {
+    // SAFETY: a head in a slot is alive, and the stub passes what it was given.
+    let (head, hal) = unsafe { (&*head, from_word(word)) };
+    head.latched.store(true, SeqCst);
+    let unmasked = head.dispatch.load(SeqCst) != latch as *mut ();
+    if unmasked && head.latched.swap(false, SeqCst) {
+        hal.send_vector(hal.cpu(), head.vector.load(Relaxed));
+    }
 }

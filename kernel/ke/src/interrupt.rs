@@ -30,7 +30,7 @@ use core::{
     ptr::{self, NonNull},
     sync::atomic::{
         AtomicBool, AtomicPtr, AtomicU32, AtomicU64,
-        Ordering::{AcqRel, Acquire, Relaxed, Release},
+        Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
     },
 };
 
@@ -367,11 +367,11 @@ impl<R: ServiceRoutine> Interrupt<R> {
             false => Ask::AtDirql(serve::<R>),
         };
         let member = Member { head: Arc::as_ptr(self).cast(), ask, shares };
+        self.settle_mask(at);
         if let Err(error) = line.add(at, member) {
             let _context = self.disconnect(at);
             return Err(error);
         }
-        self.settle_mask(at);
         Ok(())
     }
 
@@ -397,6 +397,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
             *self.machine.get() = Some(mem::transmute::<HalRef<'_>, HalRef<'static>>(hal));
         }
         self.head.level.store(u32::from(irql), Relaxed);
+        self.head.vector.store(attached.vector, Relaxed);
         self.head.set_routine(self.routine_for(irql));
         self.attached.store(Box::into_raw(Box::new(attached)), Release);
         self.connected.store(true, Release);
@@ -416,8 +417,6 @@ impl<R: ServiceRoutine> Interrupt<R> {
         let attached = unsafe { Box::from_raw(attached) };
         if let Some(line) = &attached.line {
             line.remove(at, ptr::from_ref(&self.head));
-            // What it held masked of the line, it holds no longer.
-            attached.source.unmask(&mut at.raise_to_dirql(irql::DEVICE_HIGHEST).at);
         } else {
             let _can_mask = attached.source.mask(&mut at.raise_to_dirql(irql::DEVICE_HIGHEST).at);
             let cpu = percpu::of(at.hal, attached.cpu).expect("connecting checked that the machine has this CPU");
@@ -427,6 +426,10 @@ impl<R: ServiceRoutine> Interrupt<R> {
             barrier::on_cpu(at, cpu);
         }
         barrier::twice(at);
+        if attached.line.is_some() {
+            // Nobody masks through it any more: what it held masked of the line, it holds no longer.
+            attached.source.unmask(&mut at.raise_to_dirql(irql::DEVICE_HIGHEST).at);
+        }
         self.work.flush(at);
         // A critical section at PASSIVE that found it connected is over when its lock is free.
         drop(self.lock.acquire(at));
@@ -526,7 +529,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
         }
         self.head.set_routine(self.routine_for(self.head.level()));
         attached.source.unmask(at);
-        if self.head.latched.swap(false, AcqRel) {
+        if self.head.latched.swap(false, SeqCst) {
             at.hal.send_vector(attached.cpu, attached.vector);
         }
     }
@@ -593,7 +596,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
 
 impl<R: ServiceRoutine> Maskable for Interrupt<R> {
     fn undo_mask(&self) {
-        self.masks.fetch_sub(1, AcqRel);
+        self.masks.fetch_sub(1, SeqCst);
         if !self.is_connected() {
             return;
         }
@@ -662,8 +665,11 @@ unsafe fn serve_at_passive<R: ServiceRoutine>(head: *const Head, at: &mut At<'_,
     // SAFETY: by the contract; the head is the first field.
     let this = unsafe { &*head.cast::<Interrupt<R>>() };
     if this.masks.load(Acquire) != 0 {
-        this.head.latched.store(true, Release);
-        return Claim::NotMine;
+        this.head.latched.store(true, SeqCst);
+        // As in `latch`: unmasked meanwhile, one of the two sees the other.
+        if this.masks.load(SeqCst) != 0 || !this.head.latched.swap(false, SeqCst) {
+            return Claim::NotMine;
+        }
     }
     let mut guard = this.lock.acquire(at);
     let (state, mut at) = guard.parts();

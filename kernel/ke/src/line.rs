@@ -33,8 +33,8 @@ use core::{
     fmt,
     ptr::{self, NonNull},
     sync::atomic::{
-        AtomicBool, AtomicPtr, AtomicU32, AtomicU64,
-        Ordering::{AcqRel, Acquire, Relaxed, Release},
+        AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64,
+        Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
     },
 };
 
@@ -109,7 +109,8 @@ pub struct Line {
     unclaimed_in_a_row: AtomicU32,
     /// How many want the source masked.
     masks: AtomicU32,
-    stormed: AtomicBool,
+    /// A [`Storm`].
+    stormed: AtomicU8,
     report: RawDpc,
     pass: Pass,
     /// Connecting and disconnecting, one at a time; holds the pass's thread.
@@ -118,15 +119,29 @@ pub struct Line {
 
 /// The pass over the members at PASSIVE.
 struct Pass {
-    /// An interrupt came that the pass has not begun to serve.
-    wanted: AtomicBool,
-    /// A member at DIRQL has claimed that interrupt: the pass need not.
-    claimed: AtomicBool,
+    /// [`WANTED`], [`CLAIMED`], [`AGAIN`].
+    word: AtomicU32,
     ends: AtomicBool,
     wake: Event,
     carrier: RawDpc,
     /// Held over a pass, and by whoever makes sure that none is under way.
     turn: WaitLock<()>,
+}
+
+/// An interrupt came that the pass has not begun to serve.
+const WANTED: u32 = 1;
+/// A member at DIRQL has claimed it: the pass need not.
+const CLAIMED: u32 = 2;
+/// The next interrupt is a replay, for the members at DIRQL to be asked once more: it need not be anybody's.
+const AGAIN: u32 = 4;
+
+/// Why a line is masked for good.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+enum Storm {
+    None,
+    NobodyClaims,
+    ClaimsWithoutEnd,
 }
 
 const WAKE: DpcKind = DpcKind { routine: wake_pass, name: || "passive-level interrupt" };
@@ -149,11 +164,10 @@ impl Line {
             unclaimed: AtomicU64::new(0),
             last_unclaimed: AtomicU64::new(0),
             unclaimed_in_a_row: AtomicU32::new(0),
-            stormed: AtomicBool::new(false),
+            stormed: AtomicU8::new(Storm::None as u8),
             report: RawDpc::new(&REPORT),
             pass: Pass {
-                wanted: AtomicBool::new(false),
-                claimed: AtomicBool::new(false),
+                word: AtomicU32::new(0),
                 ends: AtomicBool::new(false),
                 wake: Event::new(),
                 carrier: RawDpc::new(&WAKE),
@@ -161,6 +175,7 @@ impl Line {
             },
             setup: WaitLock::new(None),
         });
+        line.head.vector.store(vector, Relaxed);
         let address = Arc::as_ptr(&line).cast();
         line.report.set_context(address);
         line.pass.carrier.set_context(address);
@@ -199,13 +214,13 @@ impl Line {
 
     /// Whether the line was masked because nobody claimed its interrupts.
     pub fn has_stormed(&self) -> bool {
-        self.stormed.load(Acquire)
+        self.stormed.load(Acquire) != Storm::None as u8
     }
 
     /// Lets a line that was masked for a storm interrupt again. Any IRQL.
     pub fn forgive<L: Level>(&self, at: &mut At<'_, L>) {
         self.unclaimed_in_a_row.store(0, Relaxed);
-        if self.stormed.swap(false, AcqRel) {
+        if self.stormed.swap(Storm::None as u8, AcqRel) != Storm::None as u8 {
             self.mask_less(&mut at.raise_to_dirql(irql::DEVICE_HIGHEST).at);
         }
     }
@@ -326,7 +341,7 @@ impl Line {
             } else {
                 self.head.set_routine(self.routine());
                 self.source.unmask(at);
-                if self.head.latched.swap(false, AcqRel) {
+                if self.head.latched.swap(false, SeqCst) {
                     at.hal.send_vector(self.cpu, self.vector);
                 }
             }
@@ -370,7 +385,7 @@ impl Line {
             }
         }
         // SAFETY: the stub passes what it was given; code at DIRQL.
-        self.storm(&mut unsafe { At::<Dirql>::mint(from_word(word)) });
+        self.storm(Storm::ClaimsWithoutEnd, &mut unsafe { At::<Dirql>::mint(from_word(word)) });
         claim
     }
 
@@ -379,24 +394,28 @@ impl Line {
         self.count.store(self.count.load(Relaxed) + 1, Relaxed);
     }
 
-    /// Nobody claimed. On the line's CPU, at DIRQL or in its pass.
+    /// Nobody claimed, on a line all of whose members are at DIRQL: on the line's CPU, which has counted the interrupt. What
+    /// is claimed costs nothing here, so "in a row" is told by the count.
     #[cold]
     fn nobody_claimed(&self, at: &mut At<'_, Dirql>) {
         let count = self.count.load(Relaxed);
+        if self.last_unclaimed.swap(count, Relaxed) + 1 != count {
+            self.unclaimed_in_a_row.store(0, Relaxed);
+        }
+        self.one_more_unclaimed(at);
+    }
+
+    #[cold]
+    fn one_more_unclaimed(&self, at: &mut At<'_, Dirql>) {
         self.unclaimed.fetch_add(1, Relaxed);
-        let in_a_row = match self.last_unclaimed.swap(count, Relaxed) {
-            last if last + 1 == count => self.unclaimed_in_a_row.load(Relaxed) + 1,
-            _ => 1,
-        };
-        self.unclaimed_in_a_row.store(in_a_row, Relaxed);
-        if in_a_row >= STORM {
-            self.storm(at);
+        if self.unclaimed_in_a_row.fetch_add(1, Relaxed) + 1 >= STORM {
+            self.storm(Storm::NobodyClaims, at);
         }
     }
 
     #[cold]
-    fn storm(&self, at: &mut At<'_, Dirql>) {
-        if !self.stormed.swap(true, AcqRel) {
+    fn storm(&self, why: Storm, at: &mut At<'_, Dirql>) {
+        if self.stormed.compare_exchange(Storm::None as u8, why as u8, AcqRel, Relaxed).is_ok() {
             self.mask_more(at);
             let cpu = percpu::of(at.hal, self.cpu).expect("adding a member checked that the machine has this CPU");
             // SAFETY: a line is flushed before it goes; above DISPATCH with interrupts on.
@@ -404,15 +423,16 @@ impl Line {
         }
     }
 
-    /// An interrupt that the pass has to look at.
+    /// An interrupt that the pass has to look at. `true`: the first since the last pass began.
     ///
     /// # Safety
     /// In service on the line's CPU.
-    unsafe fn want_pass(&self, claimed: bool, at: &mut At<'_, Dirql>) {
-        self.pass.claimed.fetch_or(claimed, Relaxed);
-        self.pass.wanted.store(true, Release);
+    unsafe fn want_pass(&self, claimed: bool, at: &mut At<'_, Dirql>) -> bool {
+        let bits = if claimed { WANTED | CLAIMED } else { WANTED };
+        let first = self.pass.word.fetch_or(bits, AcqRel) & WANTED == 0;
         // SAFETY: a line is flushed before it goes; above DISPATCH with interrupts on.
         unsafe { self.pass.carrier.insert_here(at.hal) };
+        first
     }
 
     /// The line's thread.
@@ -421,47 +441,63 @@ impl Line {
             let waited = self.pass.wake.wait_with(at, Patience::FOREVER);
             debug_assert!(waited.is_ok(), "a wait without a deadline or an alert ends by its grant");
             self.pass.wake.clear(at);
-            if self.pass.ends.load(Acquire) {
-                return;
+            let word = self.pass.word.fetch_and(!(WANTED | CLAIMED), AcqRel);
+            if word & WANTED != 0 {
+                self.run_pass(word & CLAIMED != 0, at);
             }
-            if self.pass.wanted.swap(false, AcqRel) {
-                let claimed = self.pass.claimed.swap(false, Relaxed);
-                self.run_pass(claimed, at);
+            // What was wanted is served first: a level line is masked until then.
+            if self.pass.ends.load(Acquire) && self.pass.word.load(Acquire) & WANTED == 0 {
+                return;
             }
         }
     }
 
     fn run_pass(&self, claimed_at_dirql: bool, at: &mut At<'_, Passive>) {
         let turn = self.pass.turn.acquire(at);
-        let mut claim = if claimed_at_dirql { Claim::Mine } else { Claim::NotMine };
-        for _ in 0..MOST_PASSES {
-            let mut this_time = Claim::NotMine;
-            // SAFETY: the turn is held; a member's object is alive while it is in the array.
-            for &(head, ask) in &unsafe { self.current() }.at_passive {
-                // SAFETY: as above.
-                if unsafe { ask(head, at) } == Claim::Mine {
-                    this_time = Claim::Mine;
-                    if self.mode == Mode::LevelSensitive {
-                        break;
-                    }
-                }
-            }
-            if this_time == Claim::Mine {
-                claim = Claim::Mine;
-            }
+        let mut claimed = false;
+        let mut endless = false;
+        for pass in 1..=MOST_PASSES {
+            let claims = self.ask_at_passive(at);
+            claimed |= claims;
             // Level: still asserted, it fires again. Edge: until a whole pass claims nothing.
-            if this_time == Claim::NotMine || self.mode == Mode::LevelSensitive {
+            if !claims || self.mode == Mode::LevelSensitive {
+                break;
+            }
+            endless = pass == MOST_PASSES;
+        }
+        // SAFETY: the turn is held.
+        let others = !unsafe { self.current() }.at_dirql.is_empty();
+        drop(turn);
+        let mut raised = at.raise_to_dirql(irql::DEVICE_HIGHEST);
+        let at = &mut raised.at;
+        if claimed || claimed_at_dirql {
+            self.unclaimed_in_a_row.store(0, Relaxed);
+        } else {
+            self.one_more_unclaimed(at);
+        }
+        if self.mode == Mode::LevelSensitive {
+            self.mask_less(at);
+        } else if endless {
+            self.storm(Storm::ClaimsWithoutEnd, at);
+        } else if claimed && others {
+            // While a member here held the line, an edge of one at DIRQL made none.
+            self.pass.word.fetch_or(AGAIN, AcqRel);
+            at.hal.send_vector(self.cpu, self.vector);
+        }
+    }
+
+    /// Asks the members at PASSIVE once; a level line's until the first claim. Whether one claimed. The turn is held.
+    fn ask_at_passive(&self, at: &mut At<'_, Passive>) -> bool {
+        let mut claimed = false;
+        // SAFETY: the turn is held; a member's object is alive while it is in the array.
+        for &(head, ask) in &unsafe { self.current() }.at_passive {
+            // SAFETY: as above.
+            claimed |= unsafe { ask(head, at) } == Claim::Mine;
+            if claimed && self.mode == Mode::LevelSensitive {
                 break;
             }
         }
-        drop(turn);
-        let mut raised = at.raise_to_dirql(irql::DEVICE_HIGHEST);
-        if claim == Claim::NotMine {
-            self.nobody_claimed(&mut raised.at);
-        }
-        if self.mode == Mode::LevelSensitive {
-            self.mask_less(&mut raised.at);
-        }
+        claimed
     }
 }
 
@@ -514,14 +550,16 @@ unsafe extern "sysv64-unwind" fn walk_level_with_pass(head: *const Head, word: H
     let line = unsafe { &*head.cast::<Line>() };
     line.count_one();
     // SAFETY: in service.
-    let claim = unsafe { line.ask(word, true) };
-    if claim == Claim::NotMine {
-        // SAFETY: the stub passes what it was given; code at DIRQL.
-        let mut at = unsafe { At::<Dirql>::mint(from_word(word)) };
-        // Masked before the end of interrupt, until the pass is over.
+    if unsafe { line.ask(word, true) } == Claim::Mine {
+        line.unclaimed_in_a_row.store(0, Relaxed);
+        return;
+    }
+    // SAFETY: the stub passes what it was given; code at DIRQL.
+    let mut at = unsafe { At::<Dirql>::mint(from_word(word)) };
+    // SAFETY: in service.
+    if unsafe { line.want_pass(false, &mut at) } {
+        // Before the end of interrupt, until the pass is over.
         line.mask_more(&mut at);
-        // SAFETY: in service.
-        unsafe { line.want_pass(false, &mut at) };
     }
 }
 
@@ -531,12 +569,15 @@ unsafe extern "sysv64-unwind" fn walk_edge_with_pass(head: *const Head, word: Ha
     // SAFETY: by the contract; the head is the first field.
     let line = unsafe { &*head.cast::<Line>() };
     line.count_one();
+    let again = line.pass.word.fetch_and(!AGAIN, AcqRel) & AGAIN != 0;
     // SAFETY: in service. Whatever they claim, the edge may also be one of a member at PASSIVE.
-    let claim = unsafe { line.ask_until_clean(word) };
+    let claimed = unsafe { line.ask_until_clean(word) } == Claim::Mine;
     // SAFETY: the stub passes what it was given; code at DIRQL.
     let mut at = unsafe { At::<Dirql>::mint(from_word(word)) };
-    // SAFETY: in service.
-    unsafe { line.want_pass(claim == Claim::Mine, &mut at) };
+    if claimed || !again {
+        // SAFETY: in service.
+        unsafe { line.want_pass(claimed, &mut at) };
+    }
 }
 
 /// # Safety
@@ -552,11 +593,17 @@ unsafe fn wake_pass(dpc: NonNull<RawDpc>, mut at: At<'_, Dispatch>) {
 unsafe fn report_storm(dpc: NonNull<RawDpc>, at: At<'_, Dispatch>) {
     // SAFETY: called as a DPC's routine; the line is flushed before it goes.
     let line = unsafe { &*RawDpc::begin(dpc).cast::<Line>() };
+    let why = if line.stormed.load(Acquire) == Storm::NobodyClaims as u8 {
+        "nobody claims its interrupts"
+    } else {
+        "its members claim interrupts without end"
+    };
     at.print(format_args!(
-        "interrupt storm: vector {:#x} of CPU {} is masked after {} interrupts that nobody claimed; it is shared by",
+        "interrupt storm: vector {:#x} of CPU {} is masked because {why} ({} of {} unclaimed); its members are",
         line.vector,
         line.cpu,
         line.unclaimed(),
+        line.count(),
     ));
     // SAFETY: at DISPATCH on the line's CPU; a member's object is alive while it is in the array.
     for member in &unsafe { line.current() }.all {
