@@ -49,6 +49,16 @@ impl ReadyQueues {
         self.filled |= 1 << thread.priority();
     }
 
+    /// Whether a thread of this priority is ready, for whichever CPU.
+    pub(crate) fn has(&self, priority: u8) -> bool {
+        self.filled >> priority & 1 != 0
+    }
+
+    /// Whether a thread of a better priority than this is ready, for whichever CPU.
+    pub(crate) fn has_better(&self, priority: u8) -> bool {
+        self.filled >> priority > 1
+    }
+
     /// The priority of the best thread that may run on `cpu`; 0 when there is none.
     pub(crate) fn best_priority(&self, cpu: u32) -> u8 {
         self.best(cpu).map_or(0, |(priority, ..)| priority)

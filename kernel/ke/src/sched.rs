@@ -68,6 +68,8 @@ impl Dispatcher {
 /// slice, which its own CPU notes at DISPATCH.
 pub(crate) struct CpuSched {
     idle: AtomicPtr<Thread>,
+    /// A ready thread that is in no queue, because it preempts what runs here as soon as this CPU looks.
+    standby: AtomicPtr<Thread>,
     running_priority: AtomicU8,
     requested: AtomicBool,
     slice_end: AtomicU64,
@@ -77,6 +79,7 @@ impl CpuSched {
     pub(crate) fn new() -> Self {
         CpuSched {
             idle: AtomicPtr::default(),
+            standby: AtomicPtr::default(),
             running_priority: AtomicU8::new(u8::MAX),
             requested: AtomicBool::new(false),
             slice_end: AtomicU64::new(u64::MAX),
@@ -140,7 +143,7 @@ pub(crate) fn park(at: &mut At<'_, Passive>, until: impl Fn() -> bool) {
         me.set_state(State::Parked);
         let cpu = hal::percpu(hal);
         // SAFETY: the dispatcher lock is held.
-        let next = unsafe { dispatcher.ready().take_best(cpu.number()) };
+        let next = take_best(cpu, unsafe { dispatcher.ready() });
         switch_to(hal, cpu, me, next);
     }
     dispatcher.unlock(hal);
@@ -182,12 +185,47 @@ pub(crate) fn launch(hal: HalRef<'_>, thread: &Thread) {
 fn make_ready(hal: HalRef<'_>, thread: &Thread) {
     thread.set_state(State::Ready);
     // SAFETY: the dispatcher lock is held.
-    unsafe { hal::system(hal).dispatcher.ready().push_back(thread) };
-    if beats(thread, hal::percpu(hal)) {
+    let ready = unsafe { hal::system(hal).dispatcher.ready() };
+    let here = hal::percpu(hal);
+    if beats(thread, here) {
+        set_standby(here, thread, ready);
         hal.set_pending(pending::RESCHEDULE);
-    } else if let Some(cpu) = other_for(hal, thread) {
+        return;
+    }
+    ready.push_back(thread);
+    if let Some(cpu) = other_for(hal, thread) {
         request_reschedule(hal, cpu);
     }
+}
+
+/// With the dispatcher lock held: `thread`, which beats what runs on `cpu`, is to run there next, or the thread that
+/// already was, if that is no worse.
+fn set_standby(cpu: &PerCpu, thread: &Thread, ready: &mut ReadyQueues) {
+    // SAFETY: null or a ready thread, which is alive.
+    match unsafe { cpu.sched.standby.load(Relaxed).as_ref() } {
+        Some(other) if other.priority() >= thread.priority() => return ready.push_back(thread),
+        Some(other) => ready.push_front(other),
+        None => {}
+    }
+    cpu.sched.standby.store(ptr::from_ref(thread).cast_mut(), Relaxed);
+}
+
+/// With the dispatcher lock held: takes the thread that stands by for `cpu`, if no better one is ready.
+fn take_standby(cpu: &PerCpu, ready: &mut ReadyQueues) -> Option<NonNull<Thread>> {
+    let thread = NonNull::new(cpu.sched.standby.load(Relaxed))?;
+    cpu.sched.standby.store(ptr::null_mut(), Relaxed);
+    // SAFETY: a ready thread, which is alive.
+    let standby = unsafe { thread.as_ref() };
+    if ready.has_better(standby.priority()) {
+        ready.push_front(standby);
+        return None;
+    }
+    Some(thread)
+}
+
+/// With the dispatcher lock held: takes the best thread for `cpu`.
+fn take_best(cpu: &PerCpu, ready: &mut ReadyQueues) -> Option<NonNull<Thread>> {
+    take_standby(cpu, ready).or_else(|| ready.take_best(cpu.number()))
 }
 
 /// Whether `thread` should run on `cpu` instead of what runs there.
@@ -207,6 +245,7 @@ fn other_for<'c>(hal: HalRef<'c>, thread: &Thread) -> Option<&'c PerCpu> {
 
 /// Tells another CPU for which a better thread is ready than it runs to look. One is enough: when it has taken its thread
 /// it does the same. So no thread stays ready beside a CPU that runs a worse one.
+#[inline(never)]
 fn offer_rest(hal: HalRef<'_>, here: &PerCpu) {
     let system = hal::system(hal);
     // SAFETY: the dispatcher lock is held.
@@ -243,9 +282,10 @@ pub(crate) fn reschedule(hal: HalRef<'_>) {
     let slice_over = cpu.sched.slice_end() == SLICE_OVER;
     // SAFETY: the dispatcher lock is held.
     let ready = unsafe { dispatcher.ready() };
-    let best = ready.best_priority(cpu.number());
+    let standby = take_standby(cpu, ready);
+    let best = if standby.is_some() { u8::MAX } else { ready.best_priority(cpu.number()) };
     if best > me.priority() || best == me.priority() && slice_over {
-        let next = ready.take_best(cpu.number());
+        let next = standby.or_else(|| ready.take_best(cpu.number()));
         if !me.is_idle() {
             me.set_state(State::Ready);
             if slice_over { ready.push_back(me) } else { ready.push_front(me) }
@@ -269,9 +309,13 @@ fn switch_to(hal: HalRef<'_>, cpu: &PerCpu, me: &Thread, next: Option<NonNull<Th
     cpu.sched.running_priority.store(next.priority(), Relaxed);
     cpu.sched.slice_end.store(u64::MAX, Relaxed);
     // SAFETY: the dispatcher lock is held.
-    let best = unsafe { hal::system(hal).dispatcher.ready().best_priority(cpu.number()) };
-    share_time(hal, cpu, next.priority(), best);
-    offer_rest(hal, cpu);
+    let ready = unsafe { hal::system(hal).dispatcher.ready() };
+    if ready.has(next.priority()) {
+        share_time(hal, cpu, next.priority(), ready.best_priority(cpu.number()));
+    }
+    if hal::system(hal).cpus().len() > 1 {
+        offer_rest(hal, cpu);
+    }
     if ptr::eq(me, next) {
         return;
     }
@@ -280,6 +324,7 @@ fn switch_to(hal: HalRef<'_>, cpu: &PerCpu, me: &Thread, next: Option<NonNull<Th
 }
 
 /// With the dispatcher lock held: when an equal is ready, the thread that runs here has a time slice.
+#[inline(never)]
 fn share_time(hal: HalRef<'_>, cpu: &PerCpu, running: u8, best: u8) {
     if running != 0 && best == running && cpu.sched.slice_end() == u64::MAX {
         cpu.sched.slice_end.store(hal.now().saturating_add(TIME_SLICE), Relaxed);
@@ -300,7 +345,7 @@ pub(crate) fn end_thread(hal: HalRef<'_>) {
     me.set_state(State::Ended);
     let cpu = hal::percpu(hal);
     // SAFETY: the dispatcher lock is held.
-    let next = unsafe { system.dispatcher.ready().take_best(cpu.number()) };
+    let next = take_best(cpu, unsafe { system.dispatcher.ready() });
     switch_to(hal, cpu, me, next);
 }
 

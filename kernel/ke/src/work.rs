@@ -191,7 +191,7 @@ impl WorkPool {
 
 fn push(at: &mut At<'_, Dispatch>, item: &RawWork) {
     let pool = &hal::system(at.hal).work;
-    pool.queue.with(at, |queue, at| {
+    let woken = pool.queue.with(at, |queue, at| {
         if item.outstanding.fetch_add(1, Relaxed) == 0 {
             item.idle.clear(at);
         }
@@ -202,9 +202,9 @@ fn push(at: &mut At<'_, Dispatch>, item: &RawWork) {
             None => queue.first = item,
         }
         queue.last = item;
-        queue.idle.grant_first(at.hal);
+        queue.idle.grant_first(at.hal)
     });
-    if pool.needs_worker(at) {
+    if !woken && pool.needs_worker(at) {
         pool.grow.set(at);
     }
 }
@@ -233,8 +233,8 @@ fn work(at: &mut At<'_, Passive>) {
         };
         let waited = wait_on(at, &pool.queue, Patience::FOREVER, take, |queue| &mut queue.idle);
         debug_assert!(waited.is_ok(), "a wait without a deadline or an alert ends by its grant");
-        // Granted: something was pushed, which this worker looks for again.
-        let Some(item) = taken else { continue };
+        // Granted: something was pushed, unless another worker has it by now.
+        let Some(item) = taken.or_else(|| pool.queue.with(at, |queue, _| queue.pop())) else { continue };
         // SAFETY: outstanding, so alive until this worker says that it is done, under the pool's lock.
         let item = unsafe { &*item };
         let (kind, context) = (item.kind, item.context.load(Relaxed));
