@@ -54,14 +54,20 @@ pub(crate) struct Slot {
     function: Function,
     model: Arc<Mutex<dyn Model>>,
     gone: bool,
-    /// How many messages the device has sent.
-    pub(crate) messages: u64,
+    /// The interrupt line that its pin leads to.
+    line: Option<u32>,
+    /// Whether it asserts the pin.
+    asserts: bool,
+    /// How many messages the device has sent, and how often it has driven its line.
+    pub(crate) signals: u64,
 }
 
 /// What an access or a step of a device did to the rest of the machine.
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
     pub(crate) sent: Vec<MsiMessage>,
+    /// The line, as the device drove it.
+    pub(crate) line: Vec<bool>,
     pub(crate) fault: Option<String>,
 }
 
@@ -80,6 +86,12 @@ impl std::fmt::Display for Target {
             Self::Bar { slot, bar, offset } => write!(f, "slot {} BAR{bar}+{offset:#04x}", slot + 1),
             Self::Nothing => write!(f, "nothing there:"),
         }
+    }
+}
+
+impl Slot {
+    fn drives(&self) -> bool {
+        self.asserts && !self.gone && !self.function.interrupt_disabled()
     }
 }
 
@@ -106,8 +118,33 @@ impl PciBus {
         }
         let slot = self.slots.len();
         let name = format!("{:04x}:{:04x} in slot {}", identity.vendor, identity.device, slot + 1);
-        self.slots.push(Slot { name, function, model, gone: false, messages: 0 });
+        self.slots.push(Slot { name, function, model, gone: false, line: None, asserts: false, signals: 0 });
         slot
+    }
+
+    /// Leads the interrupt pin of the device in `slot` to line `gsi`.
+    pub(crate) fn wire(&mut self, slot: usize, gsi: u32) {
+        let slot = &mut self.slots[slot];
+        slot.function.give_pin();
+        slot.line = Some(gsi);
+    }
+
+    /// The line that the device in `slot` drives.
+    pub(crate) fn line_of(&self, slot: usize) -> Option<u32> {
+        self.slots.get(slot)?.line
+    }
+
+    /// The device in `slot` drives its pin. What reaches the line of it: nothing of a device that is gone or whose
+    /// interrupt is disabled in its command register.
+    pub(crate) fn drive(&mut self, slot: usize, asserts: bool) -> bool {
+        let slot = &mut self.slots[slot];
+        slot.asserts = asserts;
+        slot.drives()
+    }
+
+    /// Whether the device in `slot` drives its line.
+    pub(crate) fn drives(&self, slot: usize) -> bool {
+        self.slots[slot].drives()
     }
 
     pub(crate) fn slots(&self) -> &[Slot] {
@@ -146,7 +183,7 @@ impl PciBus {
         self.slots[slot].function.write(offset, width, value);
     }
 
-    /// Whether the device in `slot` could raise an interrupt.
+    /// Whether the device in `slot` could raise an interrupt by a message.
     pub(crate) fn can_interrupt(&self, slot: usize) -> bool {
         let slot = &self.slots[slot];
         !slot.gone && slot.function.bus_master() && slot.function.msi().is_some()
@@ -173,6 +210,18 @@ impl PciBus {
         now: u64,
         f: impl FnOnce(&mut dyn Model, &mut BusAccess<'_>) -> R,
     ) -> (R, Effects) {
+        let model = self.slots[slot].model.clone();
+        self.with_access(slot, memory, now, |bus| f(&mut *lock(&model), bus))
+    }
+
+    /// Runs `f`, which has the model in `slot`, with what the device can do to the machine.
+    pub(crate) fn with_access<R>(
+        &mut self,
+        slot: usize,
+        memory: &mut crate::memory::Memory,
+        now: u64,
+        f: impl FnOnce(&mut BusAccess<'_>) -> R,
+    ) -> (R, Effects) {
         let here = &mut self.slots[slot];
         let mut access = BusAccess {
             memory,
@@ -181,16 +230,17 @@ impl PciBus {
             msi: here.function.msi(),
             msi_vectors: here.function.msi_vectors(),
             sent: Vec::new(),
+            line: Vec::new(),
             fault: None,
             leave: false,
         };
-        let result = f(&mut *lock(&here.model), &mut access);
-        here.messages += access.sent.len() as u64;
-        let (effects, leave) = (Effects { sent: access.sent, fault: access.fault }, access.leave);
+        let result = f(&mut access);
+        let BusAccess { sent, line, fault, leave, .. } = access;
+        here.signals += (sent.len() + line.len()) as u64;
         if leave {
             self.unplug(slot);
         }
-        (result, effects)
+        (result, Effects { sent, line, fault })
     }
 }
 

@@ -366,7 +366,10 @@ impl Machine {
         self.note_access(target, || format!("{target} is written {value:#x}"));
         match target {
             Target::Nothing => {}
-            Target::Config { slot, offset } => self.bus.borrow_mut().config_write(slot, offset, width, value),
+            Target::Config { slot, offset } => {
+                self.bus.borrow_mut().config_write(slot, offset, width, value);
+                self.update_line(slot);
+            }
             Target::Bar { slot, bar, offset } => {
                 self.with_model(slot, |model, bus| model.write(bar, offset, width, value, bus));
             }
@@ -378,6 +381,16 @@ impl Machine {
             let location = self.strands.borrow_mut()[self.cpu().fiber.get()].accessor.take();
             self.note_line(what(), location, !matches!(target, Target::Bar { .. }));
         }
+    }
+
+    /// Runs `f`, which has the model in `slot`, and applies what it did to the rest of the machine.
+    pub(crate) fn with_access<R>(&self, slot: usize, f: impl FnOnce(&mut BusAccess<'_>) -> R) -> R {
+        let (result, effects) = {
+            let (bus, memory) = (&mut *self.bus.borrow_mut(), &mut *self.memory.borrow_mut());
+            bus.with_access(slot, memory, self.now.get(), f)
+        };
+        self.apply(slot, effects);
+        result
     }
 
     /// Runs `f` on a model and applies what it did to the rest of the machine.
@@ -427,6 +440,7 @@ impl Machine {
     pub(crate) fn remove(&self, slot: usize) {
         self.note(|_| format!("slot {} is removed by surprise", slot + 1));
         self.bus.borrow_mut().unplug(slot);
+        self.update_line(slot);
     }
 
     fn dma(&self, address: usize, len: usize, copy: impl FnOnce(&mut [u8])) {

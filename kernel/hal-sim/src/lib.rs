@@ -58,8 +58,8 @@
 //! **What fails a schedule.** The scenario's own assertions, and oracles that are always on: see [`FaultKind`].
 //!
 //! **How it works.** `chooser` answers every question that could go either way; `machine` runs one schedule, `schedule`
-//! decides at its stops, `port` and `hal` are the machine as the core sees it, `fiber` switches stacks, `apic`, `bus` and `memory`
-//! are the hardware, [`model`] the devices, `oracle` the checks, `explore` the search.
+//! decides at its stops, `port` and `hal` are the machine as the core sees it, `fiber` switches stacks, `apic`, `lines`, `bus` and
+//! `memory` are the hardware, [`model`] the devices, `oracle` the checks, `explore` the search.
 
 #![warn(missing_docs)]
 
@@ -71,6 +71,7 @@ mod explore;
 mod fault;
 mod fiber;
 mod hal;
+mod lines;
 mod machine;
 mod memory;
 pub mod model;
@@ -86,5 +87,6 @@ pub use allocator::{LevelCheckedAllocator, blocks_put_aside};
 pub use bus::{ECAM_BASE, ECAM_BUSES, platform};
 pub use explore::{Device, Explorer, Failure, Granularity, Setup, Stats, Switcher, run_once};
 pub use fault::FaultKind;
+pub use lines::LineInput;
 pub use stand_in::StandInCell;
 pub use trace::{Line, Trace};

@@ -16,6 +16,7 @@ use crate::{
     explore::Granularity,
     fault::{Fault, FaultKind},
     fiber::{FiberId, Fibers, Progress},
+    lines::Lines,
     memory::Memory,
     panics::{catch_panics_of_machines, payload_text},
     port::Port,
@@ -72,6 +73,7 @@ pub(crate) struct Machine {
     pub(crate) finished: Cell<bool>,
     pub(crate) chooser: RefCell<Chooser>,
     pub(crate) bus: RefCell<PciBus>,
+    pub(crate) lines: RefCell<Lines>,
     pub(crate) memory: RefCell<Memory>,
     /// Messages that have left their device and reached no CPU yet.
     pub(crate) in_flight: RefCell<Vec<InFlight>>,
@@ -179,6 +181,7 @@ impl Machine {
             finished: Cell::new(false),
             chooser: RefCell::new(chooser),
             bus: RefCell::new(bus),
+            lines: RefCell::new(Lines::new()),
             memory: RefCell::new(Memory::new()),
             in_flight: RefCell::default(),
             now: Cell::new(0),

@@ -159,6 +159,7 @@ pub struct BusAccess<'a> {
     pub(crate) msi: Option<MsiMessage>,
     pub(crate) msi_vectors: u8,
     pub(crate) sent: Vec<MsiMessage>,
+    pub(crate) line: Vec<bool>,
     pub(crate) fault: Option<String>,
     pub(crate) leave: bool,
 }
@@ -174,6 +175,12 @@ impl BusAccess<'_> {
         let Some(message) = self.msi.filter(|_| self.bus_master) else { return };
         let number = number % self.msi_vectors.max(1);
         self.sent.push(MsiMessage { data: message.data | u32::from(number), ..message });
+    }
+
+    /// Asserts the interrupt line, or no longer: a level until it is changed, an edge when it becomes asserted. Nothing
+    /// happens unless [`crate::Setup::wire`] has led it somewhere.
+    pub fn set_line(&mut self, asserted: bool) {
+        self.line.push(asserted);
     }
 
     /// Reads RAM. `false`: the function is no bus master and nothing was read. A transfer that misses RAM fails the run.

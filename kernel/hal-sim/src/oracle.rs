@@ -20,8 +20,8 @@ pub(crate) struct Levels {
 pub(crate) struct Asserted {
     slot: usize,
     status: u64,
-    /// How many messages it had sent.
-    messages: u64,
+    /// How often it had sent a message or driven its line.
+    signals: u64,
 }
 
 impl Machine {
@@ -32,8 +32,7 @@ impl Machine {
             Some(Frame::Interrupt(vector)) => Some(*vector),
             _ => None,
         };
-        let source = vector.and_then(|vector| self.cpu().sources.borrow()[usize::from(vector)]);
-        let asserted = source.map(|slot| self.asserted(slot.into()));
+        let asserted = vector.map_or(Vec::new(), |vector| self.asserted(vector));
         let strand = &mut self.strands.borrow_mut()[fiber];
         strand.frames.push(Frame::Callback { what, levels, asserted, last: strand.last });
     }
@@ -49,19 +48,31 @@ impl Machine {
             let text = format!("the {what} began at {levels} and ends at {now}: a guard was forgotten");
             return self.fail_here(FaultKind::IrqlImbalance, text);
         }
-        let Some(before) = asserted.filter(|_| claimed) else { return };
-        let after = self.asserted(before.slot);
-        let left = before.status & after.status;
-        if left != 0 && before.messages == after.messages {
-            let name = self.bus.borrow().slots()[before.slot].name.clone();
-            let text = format!("the ISR claimed an interrupt of {name}, which still asserts {left:#x}");
-            self.fail_here(FaultKind::StillAsserted, text);
+        let Some(first) = asserted.iter().find(|before| claimed && before.status != 0) else { return };
+        // On a shared line it is enough that one of them was served, or has something new to say.
+        let left = |before: &Asserted| {
+            let after = self.asserted_by(before.slot);
+            (before.signals == after.signals).then_some(before.status & after.status)
+        };
+        let as_before = |before: &Asserted| left(before).is_some_and(|left| left != 0 || before.status == 0);
+        if !asserted.iter().all(as_before) {
+            return;
         }
+        let name = self.bus.borrow().slots()[first.slot].name.clone();
+        let text = format!("the ISR claimed an interrupt of {name}, which still asserts {:#x}", first.status);
+        self.fail_here(FaultKind::StillAsserted, text);
     }
 
-    fn asserted(&self, slot: usize) -> Asserted {
+    /// What each device asserts that may have raised `vector` on the running CPU.
+    fn asserted(&self, vector: u8) -> Vec<Asserted> {
+        let source = self.cpu().sources.borrow()[usize::from(vector)];
+        let slots = source.map_or_else(|| self.slots_on_line(vector), |slot| vec![slot.into()]);
+        slots.into_iter().map(|slot| self.asserted_by(slot)).collect()
+    }
+
+    fn asserted_by(&self, slot: usize) -> Asserted {
         let bus = self.bus.borrow();
-        Asserted { slot, status: bus.interrupt_status(slot), messages: bus.slots()[slot].messages }
+        Asserted { slot, status: bus.interrupt_status(slot), signals: bus.slots()[slot].signals }
     }
 
     pub(crate) fn levels(&self) -> Levels {
@@ -87,11 +98,10 @@ impl Machine {
         }
     }
 
-    /// A device's message reaches a CPU: somebody is connected there. One that came before the last disconnect and is
+    /// The interrupt of a device or line reaches a CPU: somebody is connected there. One that came before the last disconnect and is
     /// taken after it is no fault; the core drops it.
-    pub(crate) fn check_connected(&self, slot: usize, cpu: usize, vector: u8) {
+    pub(crate) fn check_connected(&self, name: &str, cpu: usize, vector: u8) {
         if self.system().cpus()[cpu].is_free(vector) {
-            let name = self.bus.borrow().slots()[slot].name.clone();
             let text = format!("vector {vector:#04x} comes from {name} to CPU {cpu}, and nothing is connected to it");
             self.fail_here(FaultKind::UnexpectedInterrupt, text);
         }
@@ -110,11 +120,15 @@ impl Machine {
         let bus = self.bus.borrow();
         let in_flight = self.in_flight.borrow();
         let on_its_way = |slot: usize| in_flight.iter().any(|message| message.slot == slot);
-        let asserted =
-            |slot: &usize| bus.can_interrupt(*slot) && bus.interrupt_status(*slot) != 0 && !on_its_way(*slot);
+        let lines = self.lines.borrow();
+        let is_open = |slot: usize| bus.line_of(slot).is_some_and(|gsi| lines.is_open(gsi));
+        let can_interrupt = |slot: usize| bus.can_interrupt(slot) || is_open(slot);
+        let asserted = |slot: &usize| can_interrupt(*slot) && bus.interrupt_status(*slot) != 0 && !on_its_way(*slot);
         let slot = (0..bus.slots().len()).find(asserted)?;
         let (name, status) = (&bus.slots()[slot].name, bus.interrupt_status(slot));
-        Some(format!("{name} still asserts {status:#x} and every CPU is idle: an ISR claimed without acknowledging"))
+        Some(format!(
+            "{name} still asserts {status:#x} and every CPU is idle: it is lost, or an ISR claimed it without acknowledging"
+        ))
     }
 
     /// The end of a run that went well so far.

@@ -260,6 +260,10 @@ impl Machine {
             let kind = if fault.starts_with("device ") { FaultKind::DeviceMemory } else { FaultKind::DeviceAbort };
             return self.fail_here(kind, fault);
         }
+        for asserted in effects.line {
+            self.drive_line(slot, asserted);
+        }
+        self.update_line(slot);
         for message in effects.sent {
             self.send(slot, message);
         }
@@ -286,7 +290,8 @@ impl Machine {
     }
 
     fn arrive(&self, message: InFlight) {
-        self.check_connected(message.slot, message.cpu, message.vector);
+        let name = self.bus.borrow().slots()[message.slot].name.clone();
+        self.check_connected(&name, message.cpu, message.vector);
         self.request(message.cpu, message.vector, Some(message.slot));
     }
 
@@ -317,7 +322,8 @@ impl Machine {
             let end_of_interrupt = || {
                 self.within(|_| {
                     self.stop_fine(Reach::Local);
-                    self.cpu().apic.borrow_mut().end_of_interrupt();
+                    let ended = self.cpu().apic.borrow_mut().end_of_interrupt();
+                    ended.into_iter().for_each(|vector| self.end_line(vector));
                     // What follows is the exit: DPCs, and other threads.
                     self.strands.borrow_mut()[fiber].frames.pop();
                     self.note(|_| format!("<- interrupt {vector:#04x}"));

@@ -23,7 +23,7 @@ pub(crate) struct Strand {
 pub(crate) type LastPoint = Option<(Point, &'static Location<'static>)>;
 
 /// What runs on a fiber beside its thread.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) enum Frame {
     /// An interrupt, from its delivery to its end of interrupt.
     Interrupt(u8),
@@ -33,8 +33,8 @@ pub(crate) enum Frame {
         what: &'static str,
         /// The levels at its start.
         levels: Levels,
-        /// What the device asserted when its ISR started.
-        asserted: Option<Asserted>,
+        /// What the devices asserted when its ISR started.
+        asserted: Vec<Asserted>,
         /// Where the code that it interrupts, or the worker, was last seen.
         last: LastPoint,
     },

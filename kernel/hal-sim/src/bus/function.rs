@@ -85,6 +85,11 @@ impl Function {
         self.set(register, width, base | flags);
     }
 
+    /// It has an interrupt pin, INTA#.
+    pub(super) fn give_pin(&mut self) {
+        self.set(INTERRUPT_PIN, 1, 1);
+    }
+
     pub(super) fn read(&self, offset: usize, width: usize) -> u64 {
         // Beyond the first 256 bytes lie the extended capabilities, of which there are none.
         let byte = |n: usize| u64::from(self.bytes.get(offset + n).copied().unwrap_or(0));
@@ -108,6 +113,10 @@ impl Function {
             let base = self.read(bar.register, if bar.wide { 8 } else { 4 }) & !0xf;
             physical.checked_sub(base).filter(|offset| *offset < bar.size).map(|offset| (n, offset))
         })
+    }
+
+    pub(super) fn interrupt_disabled(&self) -> bool {
+        self.read(COMMAND, 2) & COMMAND_INTERRUPT_DISABLE != 0
     }
 
     pub(super) fn bus_master(&self) -> bool {

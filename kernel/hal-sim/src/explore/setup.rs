@@ -3,11 +3,15 @@
 use crate::{
     bus::{PciBus, lock},
     machine::{self, Main},
-    model::Model,
+    model::{BusAccess, Model},
 };
-use ke::{At, Passive};
+use ke::{
+    At, Passive,
+    hal::{Hal, Point},
+};
 use std::{
     fmt,
+    panic::Location,
     sync::{Arc, Mutex},
 };
 
@@ -27,6 +31,11 @@ impl Setup {
         let model = Arc::new(Mutex::new(model));
         let slot = self.bus.plug(model.clone());
         Device { model, slot }
+    }
+
+    /// Leads the interrupt pin of `device` to input `gsi` of the I/O APIC, a [`crate::LineInput`]. Several devices may share one.
+    pub fn wire<M: Model>(&mut self, device: &Device<M>, gsi: u32) {
+        self.bus.wire(device.slot, gsi);
     }
 
     /// The main thread's code, at PASSIVE. The schedule ends when it has returned and nothing more can happen.
@@ -55,6 +64,18 @@ impl<M: Model> Device<M> {
     /// Looks at the model or changes it, behind the driver's back. Not a point of exploration.
     pub fn with<R>(&self, f: impl FnOnce(&mut M) -> R) -> R {
         f(&mut lock(&*self.model))
+    }
+
+    /// An access to the device by code that runs on the machine, without a bus: `f` answers as the model would. A point
+    /// of exploration.
+    #[track_caller]
+    pub fn access<R>(&self, f: impl FnOnce(&mut M, &mut BusAccess<'_>) -> R) -> R {
+        let location = Location::caller();
+        let result = machine::with_current(|machine| {
+            machine.port().point(Point::MmioRead, self.slot, location);
+            machine.within(|machine| machine.with_access(self.slot, |bus| f(&mut lock(&*self.model), bus)))
+        });
+        result.expect("a device is accessed by code that runs on its machine")
     }
 
     /// The device's number on bus 0.

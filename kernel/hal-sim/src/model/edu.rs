@@ -268,6 +268,7 @@ mod tests {
                 msi: Some(MsiMessage { address: 0, data: 0 }),
                 msi_vectors: 1,
                 sent: Vec::new(),
+                line: Vec::new(),
                 fault: None,
                 leave: false,
             };

@@ -1,0 +1,249 @@
+//! Lines beyond the numbered cases: nothing is lost whatever comes between two `Hal` calls.
+
+use crate::support::{AtDirql, AtPassive, GSI, VECTOR, card_on, fine, line, spawn};
+use hal_sim::{LineInput, Setup};
+use ke::{At, Line, Mode, Passive, thread::ThreadOptions};
+use std::sync::Arc;
+
+/// Two cards, each with `events`, on one line served on the last CPU.
+fn two_at_dirql(mode: Mode, cpus: usize, events: u32) -> impl Fn(&mut Setup) + 'static {
+    move |machine| {
+        let cards = [card_on(machine, GSI), card_on(machine, GSI)];
+        machine.main(move |at| {
+            let [first, second] = cards.map(AtDirql::new);
+            let line = line(at, mode, cpus as u32 - 1);
+            first.join(at, &line);
+            second.join(at, &line);
+            first.start(events);
+            second.start(events);
+            first.finish(at);
+            second.finish(at);
+            first.leave(at);
+            second.leave(at);
+        });
+    }
+}
+
+#[test]
+fn an_edge_rescan_loses_no_edge_of_another_device() {
+    for cpus in [1, 2] {
+        fine("edge rescan", cpus, two_at_dirql(Mode::Latched, cpus, 2));
+    }
+}
+
+#[test]
+fn a_level_chain_loses_nothing() {
+    for cpus in [1, 2] {
+        fine("level chain", cpus, two_at_dirql(Mode::LevelSensitive, cpus, 2));
+    }
+}
+
+/// One served at DIRQL, one at PASSIVE.
+fn mixed(mode: Mode, cpus: usize) -> impl Fn(&mut Setup) + 'static {
+    move |machine| {
+        let cards = (card_on(machine, GSI), card_on(machine, GSI));
+        machine.main(move |at| {
+            let (fast, slow) = (AtDirql::new(cards.0), AtPassive::new(cards.1));
+            let line = line(at, mode, cpus as u32 - 1);
+            slow.join(at, &line);
+            fast.join(at, &line);
+            fast.start(2);
+            slow.start(2);
+            slow.finish(at);
+            fast.finish(at);
+            slow.leave(at);
+            fast.leave(at);
+        });
+    }
+}
+
+#[test]
+fn a_level_line_with_a_pass_at_passive_loses_nothing() {
+    for cpus in [1, 2] {
+        fine("level line, DIRQL and PASSIVE", cpus, mixed(Mode::LevelSensitive, cpus));
+    }
+}
+
+#[test]
+fn an_edge_line_with_a_pass_at_passive_loses_nothing() {
+    for cpus in [1, 2] {
+        fine("edge line, DIRQL and PASSIVE", cpus, mixed(Mode::Latched, cpus));
+    }
+}
+
+/// Two at PASSIVE.
+fn two_at_passive(mode: Mode, cpus: usize) -> impl Fn(&mut Setup) + 'static {
+    move |machine| {
+        let cards = [card_on(machine, GSI), card_on(machine, GSI)];
+        machine.main(move |at| {
+            let [first, second] = cards.map(AtPassive::new);
+            let line = line(at, mode, cpus as u32 - 1);
+            first.join(at, &line);
+            second.join(at, &line);
+            first.start(2);
+            second.start(1);
+            first.finish(at);
+            second.finish(at);
+            first.leave(at);
+            second.leave(at);
+        });
+    }
+}
+
+#[test]
+fn passive_sharers_lose_nothing() {
+    for cpus in [1, 2] {
+        fine("level line, PASSIVE", cpus, two_at_passive(Mode::LevelSensitive, cpus));
+        fine("edge line, PASSIVE", cpus, two_at_passive(Mode::Latched, cpus));
+    }
+}
+
+/// The first goes while the line fires for both.
+fn one_leaves(mode: Mode, cpus: usize) -> impl Fn(&mut Setup) + 'static {
+    move |machine| {
+        let cards = [card_on(machine, GSI), card_on(machine, GSI)];
+        machine.main(move |at| {
+            let [leaving, staying] = cards.map(AtDirql::new);
+            let line = line(at, mode, cpus as u32 - 1);
+            leaving.join(at, &line);
+            staying.join(at, &line);
+            staying.start(2);
+            leaving.leave(at);
+            staying.finish(at);
+            staying.leave(at);
+        });
+    }
+}
+
+#[test]
+fn a_member_leaves_while_the_line_fires() {
+    for cpus in [1, 2] {
+        fine("leaves a level line", cpus, one_leaves(Mode::LevelSensitive, cpus));
+        fine("leaves an edge line", cpus, one_leaves(Mode::Latched, cpus));
+    }
+}
+
+#[test]
+fn the_last_passive_member_leaves_while_the_line_fires() {
+    for cpus in [1, 2] {
+        fine("last passive member leaves", cpus, move |machine| {
+            let cards = (card_on(machine, GSI), card_on(machine, GSI));
+            machine.main(move |at| {
+                let (staying, leaving) = (AtDirql::new(cards.0), AtPassive::new(cards.1));
+                let line = line(at, Mode::LevelSensitive, cpus as u32 - 1);
+                staying.join(at, &line);
+                leaving.join(at, &line);
+                leaving.start(1);
+                leaving.card.access(|card, _| card.to_come = 1);
+                leaving.finish_or_leave(at);
+                staying.start(1);
+                staying.finish(at);
+                staying.leave(at);
+            });
+        });
+    }
+}
+
+impl AtPassive {
+    /// Leaves with an event that may or may not have been served; the card is silenced, as a driver does first.
+    fn finish_or_leave(&self, at: &mut At<'_, Passive>) {
+        self.card.access(|card, bus| {
+            card.to_come = 0;
+            card.acknowledge(card.pending, bus);
+        });
+        self.leave(at);
+    }
+}
+
+#[test]
+fn a_member_that_joins_and_leaves_all_the_time_loses_nothing_of_the_others() {
+    for cpus in [1, 2] {
+        fine("joins and leaves", cpus, move |machine| {
+            let cards = (card_on(machine, GSI), card_on(machine, GSI));
+            machine.main(move |at| {
+                let (staying, other) = (AtDirql::new(cards.0), AtPassive::new(cards.1));
+                let line = line(at, Mode::LevelSensitive, cpus as u32 - 1);
+                staying.join(at, &line);
+                staying.start(3);
+                for _ in 0..2 {
+                    other.join(at, &line);
+                    other.leave(at);
+                }
+                staying.finish(at);
+                staying.leave(at);
+            });
+        });
+    }
+}
+
+/// The first is masked while the second has an event.
+fn one_masked(cpus: usize, connect: fn(&mut At<'_, Passive>, u32) -> Arc<Line>) -> impl Fn(&mut Setup) + 'static {
+    move |machine| {
+        let cards = [card_on(machine, GSI), card_on(machine, GSI)];
+        machine.main(move |at| {
+            let [first, second] = cards.map(AtDirql::new);
+            let line = connect(at, cpus as u32 - 1);
+            first.join(at, &line);
+            second.join(at, &line);
+            let masked = first.interrupt.mask(at);
+            // An ISR that has started is not waited for, so this is.
+            ke::flush_queued_dpcs(at);
+            second.expect(1);
+            second.card.access(|card, bus| card.raise(bus));
+            ke::flush_queued_dpcs(at);
+            assert_eq!((first.asked(), second.asked()), (0, 0));
+            second.start(1);
+            drop(masked);
+            second.finish(at);
+            first.leave(at);
+            second.leave(at);
+        });
+    }
+}
+
+#[test]
+fn masking_one_member_masks_the_line_until_it_is_dropped() {
+    for cpus in [1, 2] {
+        fine("one member masked", cpus, one_masked(cpus, |at, cpu| line(at, Mode::LevelSensitive, cpu)));
+    }
+}
+
+#[test]
+fn what_comes_on_a_masked_line_that_cannot_be_masked_is_delivered_later() {
+    for cpus in [1, 2] {
+        let connect = |at: &mut At<'_, Passive>, cpu| {
+            let input = LineInput::program(at, GSI, Mode::Latched, cpu, VECTOR).without_mask();
+            Line::new(cpu, VECTOR, Mode::Latched, Arc::new(input))
+        };
+        fine("one member masked, no mask bit", cpus, one_masked(cpus, connect));
+    }
+}
+
+#[test]
+fn masks_of_two_members_on_two_cpus_end_up_unmasked() {
+    for slow in [false, true] {
+        fine("masks of two members", 2, move |machine| {
+            let cards = (card_on(machine, GSI), card_on(machine, GSI));
+            machine.main(move |at| {
+                let (first, second) = (AtDirql::new(cards.0), AtPassive::new(cards.1));
+                let line = line(at, Mode::LevelSensitive, 0);
+                first.join(at, &line);
+                if slow {
+                    second.join(at, &line);
+                    second.start(1);
+                }
+                first.start(1);
+                let interrupt = first.interrupt.clone();
+                let other = spawn(at, ThreadOptions::named("masks"), move |at| drop(interrupt.mask(at)));
+                drop(first.interrupt.mask(at));
+                other.join(at).expect("no device goes away here");
+                first.finish(at);
+                second.finish(at);
+                first.leave(at);
+                if slow {
+                    second.leave(at);
+                }
+            });
+        });
+    }
+}
