@@ -574,10 +574,9 @@ unsafe extern "sysv64-unwind" fn walk_edge_with_pass(head: *const Head, word: Ha
     let claimed = unsafe { line.ask_until_clean(word) } == Claim::Mine;
     // SAFETY: the stub passes what it was given; code at DIRQL.
     let mut at = unsafe { At::<Dirql>::mint(from_word(word)) };
-    if claimed || !again {
-        // SAFETY: in service.
-        unsafe { line.want_pass(claimed, &mut at) };
-    }
+    // A replay too: an edge that came since it was asked for is one with it. It counts as claimed, as it may be nobody's.
+    // SAFETY: in service.
+    unsafe { line.want_pass(claimed || again, &mut at) };
 }
 
 /// # Safety
