@@ -7,12 +7,14 @@
 //!
 //! The `acpi` crate keeps the callers of a method that fails, and would go on with them after the next method. So after
 //! such a failure nothing more is evaluated ([`AcpiError::Poisoned`]); a failure of an outermost method is only an error.
+//! Notifications are not delivered, see [`notify`]. Where firmware's program is wrong in ways that the crate does not expect
+//! it panics, and that is a bug check.
 
 use crate::{
     acpi::FixedRegisters,
     acpi_handler::Machine,
     aml_name::{self, shortened},
-    start,
+    notify, start,
 };
 use acpi::{
     AcpiTables, AmlTable, Handler,
@@ -146,13 +148,16 @@ impl Aml {
         }
         let failed = |error| AcpiError::Failed { path: path.into(), why: format!("{error:?}") };
         let name = AmlName::from_str(path).map_err(failed)?;
-        if interpreter.namespace.lock().get(name.clone()).is_err() {
-            return Err(AcpiError::NoSuchObject(path.into()));
+        let found = interpreter.namespace.lock().get(name.clone());
+        let object = found.map_err(|_| AcpiError::NoSuchObject(path.into()))?;
+        if !matches!(*object, Object::Method { .. } | Object::NativeMethod { .. }) {
+            return Ok(value(&object, MOST_NESTED));
         }
-        let arguments = arguments.into_iter().map(|argument| object(argument).wrap()).collect();
+        remove_locals(interpreter).map_err(failed)?;
+        let arguments = arguments.into_iter().map(|argument| to_object(argument).wrap()).collect();
         let result = interpreter.evaluate(name.clone(), arguments).map(|object| value(&object, MOST_NESTED));
         result.map_err(|error| {
-            if !clean_up(interpreter, name) {
+            if locals(interpreter).map_or(true, |locals| locals.iter().any(|local| *local != name)) {
                 *poisoned = Some(path.into());
             }
             failed(error)
@@ -222,13 +227,14 @@ fn interpreter(problems: &mut Vec<AcpiError>) -> Result<Interpreter<Machine>, ac
     let interpreter = Interpreter::new(Machine, dsdt.revision, registers.clone(), facs);
     load_table(&interpreter, dsdt).map_err(acpi::AcpiError::Aml)?;
     for ssdt in tables.ssdts() {
+        remove_locals(&interpreter).map_err(acpi::AcpiError::Aml)?;
         if let Err(error) = load_table(&interpreter, ssdt) {
-            let path = "a supplementary table".to_string();
-            problems.push(AcpiError::Failed { path, why: format!("{error:?}") });
-            // Nothing of it may be in the middle of a method.
-            if !clean_up(&interpreter, AmlName::root()) {
+            // It may have failed in a method that the interpreter would go on with.
+            if locals(&interpreter).map_or(true, |locals| !locals.is_empty()) {
                 return Err(acpi::AcpiError::Aml(error));
             }
+            let path = "a supplementary table".to_string();
+            problems.push(AcpiError::Failed { path, why: format!("{error:?}") });
         }
     }
     if let Some(fixed) = start::platform().and_then(|platform| platform.fixed.as_ref()) {
@@ -242,7 +248,10 @@ fn load_table(interpreter: &Interpreter<Machine>, table: AmlTable) -> Result<(),
     let mapping = unsafe { Machine.map_physical_region::<u8>(table.phys_address, table.length as usize) };
     // SAFETY: mapped just now, for good, and nobody writes tables.
     let bytes = unsafe { slice::from_raw_parts(mapping.virtual_start.as_ptr(), table.length as usize) };
-    interpreter.load_table(bytes.get(size_of::<SdtHeader>()..).unwrap_or_default())
+    let mut stream = bytes.get(size_of::<SdtHeader>()..).unwrap_or_default().to_vec();
+    notify::defuse(&mut stream);
+    // The interpreter copies what it keeps, but for what a failure leaves behind, which is never run again.
+    interpreter.load_table(&stream)
 }
 
 /// Makes power management events come by the SCI instead of firmware's SMI.
@@ -301,25 +310,32 @@ fn gpe_method(name: &str) -> Option<GpeMethod> {
     Some(GpeMethod { event: u8::from_str_radix(event, 16).ok()?, edge, path: format!("\\_GPE.{name}") })
 }
 
-/// Takes away what a failed method left in the namespace. `false`: it was called by another, which the interpreter has
-/// kept.
-fn clean_up(interpreter: &Interpreter<Machine>, failed: AmlName) -> bool {
-    let mut namespace = interpreter.namespace.lock();
-    let mut others = false;
-    let traversed = namespace.traverse(|path, level| {
-        others |= level.kind == NamespaceLevelKind::MethodLocals && *path != failed;
-        Ok(true)
-    });
-    // The root is no method's, and nothing is taken away for it.
-    traversed.is_ok() && !others && namespace.remove_level(failed).is_ok()
+/// The methods that have been called since [`remove_locals`]: what they declare is in the namespace, and the crate leaves
+/// it there after many a return, and after every failure.
+fn locals(interpreter: &Interpreter<Machine>) -> Result<Vec<AmlName>, AmlError> {
+    let mut locals = Vec::new();
+    interpreter.namespace.lock().traverse(|path, level| {
+        let is_local = level.kind == NamespaceLevelKind::MethodLocals;
+        if is_local {
+            locals.push(path.clone());
+        }
+        Ok(!is_local)
+    })?;
+    Ok(locals)
 }
 
-fn object(value: AcpiValue) -> Object {
+fn remove_locals(interpreter: &Interpreter<Machine>) -> Result<(), AmlError> {
+    let locals = locals(interpreter)?;
+    let mut namespace = interpreter.namespace.lock();
+    locals.into_iter().try_for_each(|local| namespace.remove_level(local))
+}
+
+fn to_object(value: AcpiValue) -> Object {
     match value {
         AcpiValue::Integer(value) => Object::Integer(value),
         AcpiValue::String(text) => Object::String(text),
         AcpiValue::Buffer(bytes) => Object::Buffer(bytes),
-        AcpiValue::Package(values) => Object::Package(values.into_iter().map(|value| object(value).wrap()).collect()),
+        AcpiValue::Package(values) => Object::Package(values.into_iter().map(|value| to_object(value).wrap()).collect()),
         AcpiValue::Nothing => Object::Uninitialized,
     }
 }

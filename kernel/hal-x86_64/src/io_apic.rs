@@ -90,7 +90,7 @@ impl LineController for IoApics {
         read.flags().contains(IrqFlags::MASKED) == masked
     }
 
-    fn state(&self, _: &mut At<'_, Passive>, gsi: u32) -> Result<LineState, LineError> {
+    fn state(&self, gsi: u32) -> Result<LineState, LineError> {
         let (controller, entry) = find(gsi)?;
         // SAFETY: reading changes nothing.
         let read = unsafe { controller.registers.lock().table_entry(entry) };

@@ -20,6 +20,7 @@ pub mod icr;
 pub mod isa;
 pub mod layout;
 pub mod memory_map;
+pub mod notify;
 pub mod page_table;
 pub mod prt;
 pub mod resource;

@@ -102,11 +102,11 @@ impl PciDevice {
         self.line
     }
 
-    /// All that a driver can be given: the BARs, then the messages or else the line.
+    /// All that a driver can be given: the BARs, the messages, the line. It interrupts by messages or by the line.
     pub fn resources(&self) -> Vec<Resource> {
         let bars = self.found.bars.iter().copied().map(Resource::Bar);
-        let line = self.line.map(Resource::Line);
-        bars.chain(self.found.messages.map(Resource::Messages).or(line)).collect()
+        let messages = self.found.messages.map(Resource::Messages);
+        bars.chain(messages).chain(self.line.map(Resource::Line)).collect()
     }
 
     /// Whether the function still answers. Any IRQL.
@@ -114,11 +114,18 @@ impl PciDevice {
         self.function(at).is_present()
     }
 
-    /// Lets the function decode its memory. With messages its line is switched off for good: a function falls back
-    /// to the line whenever its messages are off. PASSIVE.
+    /// Lets the function decode its memory. Its line is off until a [`crate::PinSwitch`] says otherwise: a function with
+    /// messages falls back to the line whenever they are off. PASSIVE.
     pub fn enable(&self, at: &mut At<'_, Passive>) -> Result<(), Error> {
-        let line = if self.found.messages.is_some() { Command::INTERRUPT_DISABLE } else { Command::empty() };
-        self.function(at).change_command(Command::MEMORY | line, Command::empty())
+        self.set_line_enabled(at, false)?;
+        self.function(at).change_command(Command::MEMORY, Command::empty())
+    }
+
+    /// Lets the function assert its line, and send no messages: for a driver that wants the line of a function that has
+    /// both. [`Self::enable`] goes before. PASSIVE.
+    pub fn use_line(&self, at: &mut At<'_, Passive>) -> Result<(), Error> {
+        self.disable_messages(at)?;
+        self.function(at).change_command(Command::empty(), Command::INTERRUPT_DISABLE)
     }
 
     /// Lets the function start transfers, or no longer. When this returns `Ok` after switching off, nothing more comes

@@ -15,8 +15,8 @@ pub trait LineController: Send + Sync {
     /// Any IRQL.
     fn set_masked(&self, at: &mut At<'_, Dirql>, gsi: u32, masked: bool) -> bool;
 
-    /// What the controller says about the line `gsi`. PASSIVE.
-    fn state(&self, at: &mut At<'_, Passive>, gsi: u32) -> Result<LineState, LineError>;
+    /// What the controller says about the line `gsi`. Any IRQL.
+    fn state(&self, gsi: u32) -> Result<LineState, LineError>;
 }
 
 /// An input of a controller, as it is now.
