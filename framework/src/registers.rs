@@ -5,7 +5,7 @@
 
 use ke::{At, Level, Mmio, OutOfRange, Register, RegisterWidth};
 
-/// The registers of one BAR. Made by [`registers!`](crate::registers), mapped by
+/// The registers of one BAR. Made by [`registers!`](macro@crate::registers), mapped by
 /// [`Resources::map_bar`](crate::Resources::map_bar).
 pub trait RegisterBlock: Sized + Send + Sync {
     /// The registers in `mmio`; an error names the first that does not fit.
