@@ -2,7 +2,7 @@
 //!
 //! A port implements [`Hal`] and enters the core at the functions of [`crate::entry`]. On the host a token carries
 //! `&dyn Hal`, so many simulated machines live in one process. On the bare target [`export_hal!`](crate::export_hal)
-//! turns the methods of the one HAL into symbols that the zero-sized [`Kernel`] calls, and fat LTO inlines them to
+//! turns the methods of the one HAL into symbols that the zero-sized `Kernel` calls, and fat LTO inlines them to
 //! the bare instruction. Both are the type [`HalRef`]; everything above is common text.
 //!
 //! **Invariant:** what must be one instruction at PASSIVE (level word, pending word, CPU number, current thread) is a
