@@ -9,15 +9,15 @@
 //! Registers live in the third, so they cannot be reached before the hardware is there or after it is released.
 
 use crate::{
-    DmaBuffer, EvtIsr, EvtWorkItemFunc, InterruptBuilder, IntoLock, RegisterBlock, Result, Status, WorkItem,
-    dma::Buffers, interrupt::AnyInterrupt,
+    DmaBuffer, EvtIsr, EvtWorkItemFunc, InterruptBuilder, IntoLock, PortBlock, RegisterBlock, Result, Status, WorkItem,
+    dma::Buffers, hardware::Hardware, interrupt::AnyInterrupt,
 };
 use alloc::{string::String, sync::Arc, vec::Vec};
 use core::{
     fmt,
     ops::{Deref, DerefMut},
 };
-use io::{PciDevice, Resource};
+use io::{Line, Resource};
 use ke::{At, Passive};
 
 /// Vendor and device number that a driver serves.
@@ -74,7 +74,9 @@ pub trait Device: Sized + Send + Sync + 'static {
     /// The driver's name; its devices are `name#0`, `name#1` and so on, in bus order.
     const NAME: &'static str;
     /// Which PCI functions the driver serves.
-    const IDS: &'static [PciId];
+    const IDS: &'static [PciId] = &[];
+    /// Which devices that ACPI describes the driver serves, by their hardware ids: `PNP0501`.
+    const HIDS: &'static [&'static str] = &[];
     /// What all devices of the driver share.
     type Driver: DriverEntry;
     /// What of the device outlives a restart.
@@ -161,25 +163,35 @@ pub struct Creator<D: Device> {
     pub(crate) device_name: String,
     pub(crate) interrupts: Vec<Arc<dyn AnyInterrupt<D>>>,
     pub(crate) objects: Vec<Arc<dyn AnyObject<D>>>,
-    /// Which message the next interrupt is bound to.
-    pub(crate) next_message: u16,
-    /// How many messages the bus can give; unknown in `device_add`.
-    pub(crate) available: Option<u16>,
+    /// Which message or line the next interrupt is bound to.
+    pub(crate) next_interrupt: u16,
+    /// How many the bus can give; unknown in `device_add`.
+    pub(crate) available: Option<Available>,
+}
+
+/// How many interrupts the bus can give a device.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Available {
+    /// Messages, or lines where there are none.
+    pub usual: u16,
+    /// Lines.
+    pub lines: u16,
 }
 
 impl<D: Device> Creator<D> {
     pub(crate) fn new(device_name: String) -> Self {
-        Creator { device_name, interrupts: Vec::new(), objects: Vec::new(), next_message: 0, available: None }
+        Creator { device_name, interrupts: Vec::new(), objects: Vec::new(), next_interrupt: 0, available: None }
     }
 
-    /// Binds a new interrupt to message `wanted`, or to the next one.
-    pub(crate) fn bind(&mut self, wanted: Option<u16>) -> Result<u16> {
-        let message = wanted.unwrap_or(self.next_message);
-        match self.available {
-            Some(assigned) if message >= assigned => Err(Status::NoInterruptLeft { created: message, assigned }),
+    /// Binds a new interrupt to message or line `wanted`, or to the next one.
+    pub(crate) fn bind(&mut self, wanted: Option<u16>, by_line: bool) -> Result<u16> {
+        let number = wanted.unwrap_or(self.next_interrupt);
+        let assigned = self.available.map(|available| if by_line { available.lines } else { available.usual });
+        match assigned {
+            Some(assigned) if number >= assigned => Err(Status::NoInterruptLeft { created: number, assigned }),
             _ => {
-                self.next_message = message + 1;
-                Ok(message)
+                self.next_interrupt = number + 1;
+                Ok(number)
             }
         }
     }
@@ -232,7 +244,7 @@ impl<'a, D: Device> DeviceInit<'a, D> {
 pub struct Resources<'a, D: Device> {
     pub(crate) creator: &'a mut Creator<D>,
     pub(crate) buffers: &'a mut Buffers,
-    pub(crate) pci: &'a PciDevice,
+    pub(crate) hardware: &'a Hardware,
     pub(crate) added: &'a Arc<AddedObject<D>>,
     pub(crate) instance: u32,
 }
@@ -240,7 +252,12 @@ pub struct Resources<'a, D: Device> {
 impl<'a, D: Device> Resources<'a, D> {
     /// MmMapIoSpace: the registers `R` of BAR `n`.
     pub fn map_bar<R: RegisterBlock>(&mut self, at: &mut At<'_, Passive>, n: u8) -> Result<R> {
-        Ok(R::map(&self.pci.map_bar(at, n)?)?)
+        Ok(R::map(&self.hardware.map_bar(at, n)?)?)
+    }
+
+    /// The port registers `R` of port range `n`, in the order of the device's `_CRS`.
+    pub fn map_ports<R: PortBlock>(&mut self, n: u16) -> Result<R> {
+        Ok(R::map(&self.hardware.open_ports(n)?)?)
     }
 
     /// WdfCommonBufferCreate: `len` zeroed bytes that end at or below the device's highest address `limit`. The memory
@@ -249,14 +266,24 @@ impl<'a, D: Device> Resources<'a, D> {
         Ok(self.buffers.allocate(at, len, limit)?)
     }
 
-    /// How many interrupts the bus can give this device: maybe fewer than the driver would like.
+    /// How many interrupts the bus can give this device, messages or else lines: maybe fewer than the driver would like.
     pub fn interrupts(&self) -> u16 {
-        self.pci.messages().map_or(0, |messages| messages.count())
+        self.creator.available.map_or(0, |available| available.usual)
+    }
+
+    /// The device's interrupt lines. It may have messages instead, or too.
+    pub fn lines(&self) -> Vec<Line> {
+        self.hardware.lines()
     }
 
     /// The raw list of what was assigned (WDFCMRESLIST).
     pub fn list(&self) -> Vec<Resource> {
-        self.pci.resources()
+        self.hardware.resources()
+    }
+
+    /// The hardware id (`_HID`) of a device that ACPI describes.
+    pub fn hardware_id(&self) -> Option<&'a str> {
+        self.hardware.hid()
     }
 
     /// Which device of the driver this is, from 0 in bus order.
@@ -277,7 +304,7 @@ impl<'a, D: Device> Resources<'a, D> {
 
 impl<D: Device> fmt::Debug for Resources<'_, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Resources").field("location", &self.pci.location()).finish_non_exhaustive()
+        f.debug_struct("Resources").field("hardware", &self.hardware).finish_non_exhaustive()
     }
 }
 

@@ -81,7 +81,7 @@ impl Buffers {
 
     /// Frees all: the device has stopped writing. A buffer whose handle the driver has put outside its device goes
     /// into quarantine instead.
-    pub fn free(&mut self, at: &mut At<'_, Passive>, location: Location, quarantine: &Quarantine) {
+    pub fn free(&mut self, at: &mut At<'_, Passive>, location: Option<Location>, quarantine: &Quarantine) {
         for buffer in self.0.drain(..) {
             match Arc::try_unwrap(buffer) {
                 Ok(buffer) => buffer.free(at),
@@ -91,7 +91,7 @@ impl Buffers {
     }
 
     /// Sets all aside: the device may still write.
-    pub fn quarantine(&mut self, at: &mut At<'_, Passive>, location: Location, quarantine: &Quarantine) {
+    pub fn quarantine(&mut self, at: &mut At<'_, Passive>, location: Option<Location>, quarantine: &Quarantine) {
         for buffer in self.0.drain(..) {
             quarantine.add(at, location, buffer);
         }
@@ -100,10 +100,10 @@ impl Buffers {
 
 /// Buffers of devices that could not be told to stop.
 #[derive(Debug, Default)]
-pub(crate) struct Quarantine(SpinLock<Vec<(Location, Arc<ke::DmaBuffer>)>>);
+pub(crate) struct Quarantine(SpinLock<Vec<(Option<Location>, Arc<ke::DmaBuffer>)>>);
 
 impl Quarantine {
-    fn add(&self, at: &mut At<'_, Passive>, location: Location, buffer: Arc<ke::DmaBuffer>) {
+    fn add(&self, at: &mut At<'_, Passive>, location: Option<Location>, buffer: Arc<ke::DmaBuffer>) {
         self.0.acquire(at).push((location, buffer));
     }
 
@@ -115,7 +115,7 @@ impl Quarantine {
     /// Frees what belongs to the function at `location`, which has left the bus, and is not held by its driver.
     pub fn release(&self, at: &mut At<'_, Passive>, location: Location) {
         let freed: Vec<_> = self.0.with(at, |all, _| {
-            all.extract_if(.., |(owner, buffer)| *owner == location && Arc::strong_count(buffer) == 1).collect()
+            all.extract_if(.., |(owner, buffer)| *owner == Some(location) && Arc::strong_count(buffer) == 1).collect()
         });
         for buffer in freed.into_iter().filter_map(|(_, buffer)| Arc::into_inner(buffer)) {
             buffer.free(at);

@@ -19,13 +19,18 @@
 
 extern crate alloc;
 
+mod assign;
 mod device;
 mod dma;
 mod driver;
+mod hardware;
 mod interrupt;
+mod lines;
 mod node;
 mod pnp;
+pub mod ports;
 mod registers;
+mod rows;
 mod session;
 mod status;
 mod work_item;
@@ -35,23 +40,25 @@ pub use dma::DmaBuffer;
 pub use driver::Driver;
 pub use interrupt::{
     ByDpc, ByWorkItem, Deferral, DpcCx, EvtDpc, EvtIsr, EvtWorkItem, Info, Interrupt, InterruptBuilder, IntoLock,
-    IsrCx, NotInItsOwnIsr, Nothing, WorkCx,
+    IsrCx, NotInItsOwnIsr, Nothing, Signal, WorkCx,
 };
-pub use io::{Affinity, Priority};
+pub use io::{Affinity, Polarity, Priority};
 pub use ke::{
     At, AtMost, CanTry, Claim, CpuSet, Dirql, Dispatch, DmaError, Event, Gone, InterruptGuard, InterruptLock, IsrLevel,
     Level, LockableFrom, Masked, MayWait, Mode, Nested, Passive, SpinGuard, SpinLock, WaitError, WaitGuard, WaitLock,
 };
 pub use node::DeviceRef;
-pub use pnp::{DeviceRow, DeviceState, InterruptRow, ObjectRow, Pnp};
+pub use pnp::Pnp;
+pub use ports::PortBlock;
 pub use registers::{RegisterBlock, Ro, Rw, Wo};
+pub use rows::{AcpiDeviceRow, DeviceRow, DeviceState, InterruptRow, LineRow, ObjectRow};
 pub use status::{Result, Status};
 pub use work_item::{EvtWorkItemFunc, WorkItem};
 
 /// What `registers!` expands to names through this crate.
 #[doc(hidden)]
 pub mod macros {
-    pub use ke::{Mmio, OutOfRange};
+    pub use ke::{Mmio, OutOfRange, PortOutOfRange, Ports};
 }
 
 /// Everything a driver needs: `use framework::prelude::*;`.

@@ -5,21 +5,23 @@
 
 use crate::{
     Creator, Device, DeviceAdd, DeviceInit, DeviceState, InterruptRow, ObjectRow, Result, Status,
-    device::{AddedObject, DeviceObject},
+    device::{AddedObject, Available, DeviceObject},
+    hardware::Hardware,
     pnp::Shared,
     session::{Session, Surroundings},
 };
 use alloc::{format, string::String, sync::Arc, vec::Vec};
 use core::{any::Any, fmt, mem};
-use io::PciDevice;
 use ke::{At, Passive, Rundown, SpinLock, WaitLock};
 
 /// A function with its driver, in whatever stage.
 pub(crate) struct Node<D: Device> {
     shared: Arc<Shared>,
-    pci: Arc<PciDevice>,
+    hardware: Hardware,
     name: String,
     instance: u32,
+    /// It interrupts by lines although it may have messages.
+    by_line: bool,
     /// Held over every transition: a device's PnP and power callbacks run one at a time.
     stage: WaitLock<Stage<D>>,
     rundown: Rundown,
@@ -48,16 +50,17 @@ struct Added<D: Device> {
 struct Kept {
     interrupts: usize,
     objects: usize,
-    next_message: u16,
+    next_interrupt: u16,
 }
 
 impl<D: Device> Node<D> {
     /// Runs `device_add`. If it fails there is a node all the same, which says why.
     pub fn add(
         shared: &Arc<Shared>,
-        pci: &Arc<PciDevice>,
+        hardware: &Hardware,
         driver: &Arc<D::Driver>,
         instance: u32,
+        by_line: bool,
         at: &mut At<'_, Passive>,
     ) -> Self {
         let name = format!("{}#{instance}", D::NAME);
@@ -66,8 +69,11 @@ impl<D: Device> Node<D> {
             Ok(added) => {
                 let mut creator = init.creator;
                 let (interrupts, objects) = (creator.interrupts.len(), creator.objects.len());
-                let kept = Kept { interrupts, objects, next_message: creator.next_message };
-                creator.available = Some(pci.messages().map_or(0, |messages| messages.count()));
+                let kept = Kept { interrupts, objects, next_interrupt: creator.next_interrupt };
+                let lines = if shared.lines.are_usable() { hardware.lines().len() as u16 } else { 0 };
+                let messages = hardware.messages().filter(|_| !by_line);
+                let usual = messages.map_or(lines, |(_, messages)| messages.count());
+                creator.available = Some(Available { usual, lines });
                 let object = Arc::new(AddedObject { added, driver: driver.clone() });
                 Stage::Stopped(Added { object, creator, kept }, None)
             }
@@ -75,9 +81,10 @@ impl<D: Device> Node<D> {
         };
         Node {
             shared: shared.clone(),
-            pci: pci.clone(),
+            hardware: hardware.clone(),
             name,
             instance,
+            by_line,
             stage: WaitLock::new(stage),
             rundown: Rundown::new(),
             current: SpinLock::new(None),
@@ -87,10 +94,11 @@ impl<D: Device> Node<D> {
     fn surroundings<'a>(&'a self, added: &'a mut Added<D>) -> Surroundings<'a, D> {
         Surroundings {
             shared: &self.shared,
-            pci: &self.pci,
+            hardware: &self.hardware,
             added: &added.object,
             creator: &mut added.creator,
             instance: self.instance,
+            by_line: self.by_line,
         }
     }
 
@@ -140,14 +148,14 @@ impl<D: Device> Node<D> {
 impl<D: Device> Added<D> {
     /// Drops what `prepare_hardware` created, last first.
     fn forget_run(&mut self) {
-        let Kept { interrupts, objects, next_message } = self.kept;
+        let Kept { interrupts, objects, next_interrupt } = self.kept;
         while self.creator.interrupts.len() > interrupts {
             self.creator.interrupts.pop();
         }
         while self.creator.objects.len() > objects {
             self.creator.objects.pop();
         }
-        self.creator.next_message = next_message;
+        self.creator.next_interrupt = next_interrupt;
     }
 }
 

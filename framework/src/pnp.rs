@@ -3,45 +3,27 @@
 //! All of it is one value that the image owns and lends; there is no `static`.
 
 use crate::{
-    Device, DeviceRef, Driver, Result, Status,
+    AcpiDeviceRow, Device, DeviceRef, DeviceRow, DeviceState, Driver, InterruptRow, LineRow, ObjectRow, Result, Status,
     dma::Quarantine,
     driver::AnyDriver,
+    hardware::Hardware,
+    lines::Lines,
     node::{AnyNode, Node},
 };
 use alloc::{boxed::Box, collections::BTreeMap, string::String, sync::Arc, vec::Vec};
 use core::{any::Any, fmt};
-use io::{Bus, Grant, Location, PciDevice, PciIds, Platform, Policy, VectorSpace};
-use ke::{At, Mode, Passive, WaitLock};
+use io::{Bus, Location, Platform, VectorSpace};
+use ke::{At, Passive, WaitLock};
 
 /// What all devices of a machine draw on.
 pub(crate) struct Shared {
-    vectors: WaitLock<VectorSpace>,
+    pub vectors: WaitLock<VectorSpace>,
+    pub lines: Lines,
     pub quarantine: Quarantine,
     problems: WaitLock<Vec<io::Error>>,
 }
 
 impl Shared {
-    /// Takes a block of vectors and notes it in `blocks`.
-    pub fn assign_vectors(
-        &self,
-        policy: &Policy,
-        ceiling: u8,
-        count: u16,
-        blocks: &mut Vec<(Grant, u16)>,
-        at: &mut At<'_, Passive>,
-    ) -> Result<Grant> {
-        let grant = self.vectors.acquire(at).assign(policy, ceiling, count)?;
-        blocks.push((grant, count));
-        Ok(grant)
-    }
-
-    /// Gives vectors back, to which nothing is connected any more.
-    pub fn free_vectors(&self, blocks: &mut Vec<(Grant, u16)>, at: &mut At<'_, Passive>) {
-        for (grant, count) in blocks.drain(..) {
-            self.vectors.acquire(at).free(grant, count);
-        }
-    }
-
     /// Keeps what went wrong where nobody can be told.
     pub fn report(&self, problem: io::Error, at: &mut At<'_, Passive>) {
         self.problems.acquire(at).push(problem);
@@ -57,9 +39,19 @@ pub struct Pnp {
 }
 
 struct Entry {
-    pci: Arc<PciDevice>,
+    hardware: Hardware,
     /// The device with its driver; why the driver did not load; or nothing, for want of a driver.
     node: Option<Result<Arc<dyn AnyNode>>>,
+}
+
+impl Entry {
+    fn state(&self, at: &mut At<'_, Passive>) -> (Option<String>, DeviceState) {
+        match &self.node {
+            None => (None, DeviceState::NoDriver),
+            Some(Err(status)) => (None, DeviceState::Failed(status.clone())),
+            Some(Ok(node)) => (Some(String::from(node.name())), node.state(at)),
+        }
+    }
 }
 
 impl Pnp {
@@ -69,18 +61,22 @@ impl Pnp {
         let bus = Bus::enumerate(at, platform);
         let shared = Arc::new(Shared {
             vectors: WaitLock::new(VectorSpace::new(at.cpu_count())),
+            lines: Lines::new(platform.line_controller().cloned()),
             quarantine: Quarantine::default(),
             problems: WaitLock::new(bus.problems().to_vec()),
         });
+        let functions = bus.devices().iter().cloned().map(Hardware::Pci);
+        let found: Vec<Hardware> =
+            functions.chain(platform.acpi_devices().iter().cloned().map(Hardware::Acpi)).collect();
         let mut loaded: BTreeMap<&'static str, Box<dyn AnyDriver>> = BTreeMap::new();
         let mut instances: BTreeMap<&'static str, u32> = BTreeMap::new();
         let mut devices = Vec::new();
-        for pci in bus.devices() {
-            let mut entry = Entry { pci: pci.clone(), node: None };
-            if let Some(driver) = drivers.iter().find(|driver| driver.serves(pci)) {
+        for hardware in found {
+            let mut entry = Entry { hardware, node: None };
+            if let Some(driver) = drivers.iter().find(|driver| driver.serves(&entry.hardware)) {
                 entry.node = Some(load_once(&mut loaded, driver, at).map(|any| {
                     let instance = instances.entry(driver.name()).or_default();
-                    let node = any.add(&shared, pci, *instance, at);
+                    let node = any.add(&shared, &entry.hardware, *instance, driver.has_on_lines(*instance), at);
                     *instance += 1;
                     // A failure is in the device's state.
                     let _started = node.start(at);
@@ -130,17 +126,34 @@ impl Pnp {
         self.shared.quarantine.release(at, location);
     }
 
-    /// All functions of the bus, with their drivers' state. PASSIVE.
+    /// All PCI functions, with their drivers' state. PASSIVE.
     pub fn devices(&self, at: &mut At<'_, Passive>) -> Vec<DeviceRow> {
         let row = |entry: &Entry, at: &mut At<'_, Passive>| {
-            let (name, state) = match &entry.node {
-                None => (None, DeviceState::NoDriver),
-                Some(Err(status)) => (None, DeviceState::Failed(status.clone())),
-                Some(Ok(node)) => (Some(String::from(node.name())), node.state(at)),
-            };
-            DeviceRow { pci: entry.pci.clone(), location: entry.pci.location(), ids: entry.pci.ids(), name, state }
+            let Hardware::Pci(pci) = &entry.hardware else { return None };
+            let (name, state) = entry.state(at);
+            Some(DeviceRow { pci: pci.clone(), location: pci.location(), ids: pci.ids(), name, state })
         };
-        self.devices.iter().map(|entry| row(entry, at)).collect()
+        self.devices.iter().filter_map(|entry| row(entry, at)).collect()
+    }
+
+    /// All devices that ACPI describes, with their drivers' state. PASSIVE.
+    pub fn acpi_devices(&self, at: &mut At<'_, Passive>) -> Vec<AcpiDeviceRow> {
+        let row = |entry: &Entry, at: &mut At<'_, Passive>| {
+            let Hardware::Acpi(acpi) = &entry.hardware else { return None };
+            let (name, state) = entry.state(at);
+            Some(AcpiDeviceRow { acpi: acpi.clone(), name, state })
+        };
+        self.devices.iter().filter_map(|entry| row(entry, at)).collect()
+    }
+
+    /// The interrupt lines in use. PASSIVE.
+    pub fn lines(&self, at: &mut At<'_, Passive>) -> Vec<LineRow> {
+        self.shared.lines.rows(at)
+    }
+
+    /// Lets line `gsi`, which was masked because nobody claimed its interrupts, interrupt again. PASSIVE.
+    pub fn forgive_line(&self, at: &mut At<'_, Passive>, gsi: u32) -> Result<()> {
+        self.shared.lines.forgive(gsi, at)
     }
 
     /// The interrupt objects of all devices. PASSIVE.
@@ -205,84 +218,4 @@ impl fmt::Debug for Pnp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pnp").field("devices", &self.devices.len()).finish_non_exhaustive()
     }
-}
-
-/// How a device is doing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DeviceState {
-    /// No driver of the image serves it.
-    NoDriver,
-    /// It works.
-    Started,
-    /// It was stopped and can be started.
-    Stopped,
-    /// It, or its driver, could not be started.
-    Failed(Status),
-    /// It was removed.
-    Removed,
-}
-
-impl fmt::Display for DeviceState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            DeviceState::NoDriver => f.write_str("no driver"),
-            DeviceState::Started => f.write_str("started"),
-            DeviceState::Stopped => f.write_str("stopped"),
-            DeviceState::Failed(status) => write!(f, "failed: {status}"),
-            DeviceState::Removed => f.write_str("removed"),
-        }
-    }
-}
-
-/// A line of the monitor's `devices`.
-#[derive(Debug, Clone)]
-pub struct DeviceRow {
-    /// The function: its BARs and messages.
-    pub pci: Arc<PciDevice>,
-    /// Where the function sits.
-    pub location: Location,
-    /// What it is.
-    pub ids: PciIds,
-    /// Its name, if a driver serves it.
-    pub name: Option<String>,
-    /// How it is doing.
-    pub state: DeviceState,
-}
-
-/// A line of the monitor's `interrupts`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InterruptRow {
-    /// The device's name.
-    pub device: String,
-    /// The driver's handler type.
-    pub handler: &'static str,
-    /// The message's number.
-    pub message: u16,
-    /// CPU and vector; `None` while it is not connected.
-    pub grant: Option<Grant>,
-    /// The IRQL of the ISR and of `synchronize`.
-    pub synchronize_irql: u8,
-    /// Level or latched.
-    pub mode: Mode,
-    /// Whether the ISR runs at PASSIVE.
-    pub passive: bool,
-    /// Interrupts delivered to the ISR, by CPU.
-    pub counts: Vec<u64>,
-    /// Those that it did not claim.
-    pub unclaimed: u64,
-    /// Whether it is masked now.
-    pub masked: bool,
-}
-
-/// A line of the monitor's `objects`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ObjectRow {
-    /// WDF's name of the kind.
-    pub kind: &'static str,
-    /// The handler's type, or whose they are.
-    pub of: &'static str,
-    /// How many there are.
-    pub count: usize,
-    /// Their memory that devices can write.
-    pub bytes: usize,
 }

@@ -1,7 +1,7 @@
 //! A device's registers as fields with a width and a direction.
 //!
-//! **Invariant:** a register lies inside its BAR: that is checked once, when the block is mapped, so an access is one
-//! load or store.
+//! **Invariant:** a register lies inside its BAR or port range: that is checked once, when the block is mapped, so an
+//! access is one load, store or port instruction.
 
 use ke::{At, Level, Mmio, OutOfRange, Register, RegisterWidth};
 
@@ -70,7 +70,8 @@ impl<W: RegisterWidth> Rw<W> {
 }
 
 /// Describes the registers of a BAR: offset, name, direction ([`Ro`], [`Wo`], [`Rw`]) and, where it is not 32 bits,
-/// width. Expands to safe code only. The block is not `Clone`: registers exist once, inside their device.
+/// width. With `in ports` it describes those of a port range ([`PortBlock`](crate::PortBlock)), which are 8 bits wide unless
+/// told otherwise. Expands to safe code only. The block is not `Clone`: registers exist once, inside their device.
 ///
 /// ```
 /// use framework::prelude::*;
@@ -84,9 +85,31 @@ impl<W: RegisterWidth> Rw<W> {
 /// fn look(regs: &Regs, at: &mut At<'_, Dirql>) -> u32 {
 ///     regs.irq_status.read(at)
 /// }
+/// registers! {
+///     /// A keyboard controller's.
+///     struct Ports in ports {
+///         0 data: Rw,
+///     }
+/// }
+/// fn key(ports: &Ports, at: &mut At<'_, Dirql>) -> u8 {
+///     ports.data.read(at)
+/// }
 /// ```
 #[macro_export]
 macro_rules! registers {
+    ($(#[$meta:meta])* $vis:vis struct $name:ident in ports {
+        $($(#[$field_meta:meta])* $offset:literal $field:ident: $kind:ident $(<$width:ty>)?),* $(,)?
+    }) => {
+        $(#[$meta])*
+        $vis struct $name {
+            $($(#[$field_meta])* $vis $field: $crate::ports::$kind $(<$width>)?),*
+        }
+        impl $crate::PortBlock for $name {
+            fn map(ports: &$crate::macros::Ports) -> ::core::result::Result<Self, $crate::macros::PortOutOfRange> {
+                Ok(Self { $($field: <$crate::ports::$kind $(<$width>)?>::map(ports, $offset)?),* })
+            }
+        }
+    };
     ($(#[$meta:meta])* $vis:vis struct $name:ident {
         $($(#[$field_meta:meta])* $offset:literal $field:ident: $kind:ty),* $(,)?
     }) => {

@@ -8,21 +8,20 @@
 
 use crate::{
     Creator, Device, PowerState, Resources, Result,
+    assign::{self, Taken},
     device::{AddedObject, DeviceObject},
     dma::Buffers,
-    interrupt::Assignment,
+    hardware::Hardware,
     pnp::Shared,
 };
-use alloc::{sync::Arc, vec::Vec};
-use io::{Grant, PciDevice};
-use ke::{At, Passive, irql};
+use alloc::sync::Arc;
+use ke::{At, Passive};
 
 /// A device that is starting, started or stopping.
 pub(crate) struct Session<D: Device> {
     reached: Reached,
     device: Option<Arc<DeviceObject<D>>>,
-    /// Vectors taken, each block with its length.
-    blocks: Vec<(Grant, u16)>,
+    taken: Taken,
     pub buffers: Buffers,
 }
 
@@ -39,17 +38,19 @@ enum Reached {
 /// Where a device's objects and surroundings are.
 pub(crate) struct Surroundings<'a, D: Device> {
     pub shared: &'a Shared,
-    pub pci: &'a Arc<PciDevice>,
+    pub hardware: &'a Hardware,
     pub added: &'a Arc<AddedObject<D>>,
     pub creator: &'a mut Creator<D>,
     pub instance: u32,
+    /// It interrupts by lines although it may have messages.
+    pub by_line: bool,
 }
 
 impl<D: Device> Session<D> {
     /// Takes a device from stopped to running. On an error everything has been undone.
     pub fn start(around: &mut Surroundings<'_, D>, at: &mut At<'_, Passive>) -> Result<Self> {
         let mut session =
-            Session { reached: Reached::Nothing, device: None, blocks: Vec::new(), buffers: Buffers::default() };
+            Session { reached: Reached::Nothing, device: None, taken: Taken::default(), buffers: Buffers::default() };
         match session.bring_up(around, at) {
             Ok(()) => Ok(session),
             Err(status) => {
@@ -65,11 +66,11 @@ impl<D: Device> Session<D> {
     }
 
     fn bring_up(&mut self, around: &mut Surroundings<'_, D>, at: &mut At<'_, Passive>) -> Result<()> {
-        around.pci.enable(at)?;
+        around.hardware.enable(at)?;
         let mut resources = Resources {
             creator: around.creator,
             buffers: &mut self.buffers,
-            pci: around.pci,
+            hardware: around.hardware,
             added: around.added,
             instance: around.instance,
         };
@@ -78,23 +79,22 @@ impl<D: Device> Session<D> {
         self.device = Some(object.clone());
         self.reached = Reached::Prepared;
 
-        let mut assignments = self.assign_interrupts(around, at)?;
+        let assignments = assign::assign(around, &mut self.taken, at)?;
         for item in &around.creator.objects {
             item.start(&object, at);
         }
         self.reached = Reached::ObjectsStarted;
         // Not before the driver has seen the device: it may still be at a transfer of an earlier run.
-        around.pci.set_bus_master(at, true)?;
+        around.hardware.start_transfers(at)?;
 
         object.device.d0_entry(PowerState::D3Final, at)?;
         self.reached = Reached::PoweredUp;
 
-        for interrupt in &around.creator.interrupts {
-            // An object that the bus had no message for stays unconnected, as in KMDF.
-            let Some(assignment) = assignments.get_mut(usize::from(interrupt.message())).and_then(Option::take) else {
-                continue;
-            };
-            interrupt.connect(&object, assignment, at)?;
+        for (interrupt, assignment) in around.creator.interrupts.iter().zip(assignments) {
+            // An object that the bus had nothing for stays unconnected, as in KMDF.
+            if let Some(assignment) = assignment {
+                interrupt.connect(&object, assignment, at)?;
+            }
         }
         object.device.post_interrupts_enabled(at)?;
         self.reached = Reached::Running;
@@ -122,13 +122,13 @@ impl<D: Device> Session<D> {
             }
         }
         let silent = self.silence(around, at);
-        around.shared.free_vectors(&mut self.blocks, at);
+        self.taken.give_back(around.shared, at);
         if let Some(object) = self.device.take() {
             let object = Arc::into_inner(object)
                 .expect("interrupts are disconnected, objects stopped and outside references run down: nobody is left");
             object.device.release_hardware(&around.added.added, at);
         }
-        let location = around.pci.location();
+        let location = around.hardware.location();
         if silent {
             self.buffers.free(at, location, &around.shared.quarantine);
         } else {
@@ -136,53 +136,13 @@ impl<D: Device> Session<D> {
         }
     }
 
-    /// Switches messages and bus master off. `false`: the function did not take it, so it may still write.
+    /// Switches messages and transfers off. `false`: the function did not take it, so it may still write.
     fn silence(&self, around: &Surroundings<'_, D>, at: &mut At<'_, Passive>) -> bool {
-        let messages = around.pci.disable_messages(at);
-        let master = around.pci.set_bus_master(at, false);
-        for error in [messages.err(), master.err()].into_iter().flatten() {
+        let [messages, transfers] = around.hardware.silence(at);
+        let silent = transfers.is_ok();
+        for error in [messages, transfers].into_iter().filter_map(Result::err) {
             around.shared.report(error, at);
         }
-        master.is_ok()
-    }
-
-    /// Gives each interrupt object its vector, settles the locks, and programs the messages. By message number.
-    fn assign_interrupts(
-        &mut self,
-        around: &mut Surroundings<'_, D>,
-        at: &mut At<'_, Passive>,
-    ) -> Result<Vec<Option<Assignment>>> {
-        let Some(messages) = around.pci.messages() else { return Ok(Vec::new()) };
-        let bound: Vec<_> =
-            around.creator.interrupts.iter().filter(|interrupt| interrupt.message() < messages.count()).collect();
-        let Some(used) = bound.iter().map(|interrupt| interrupt.message() + 1).max() else { return Ok(Vec::new()) };
-
-        let ceiling = |settled: Option<u8>| settled.unwrap_or(irql::DEVICE_HIGHEST);
-        let mut grants: Vec<Option<Grant>> = (0..used).map(|_| None).collect();
-        match messages.block(used) {
-            // One block for all: the first object's wishes, under everybody's ceiling.
-            Some(count) => {
-                let ceiling = bound.iter().map(|i| ceiling(i.settled_ceiling())).min().unwrap_or(irql::DEVICE_HIGHEST);
-                let first = around.shared.assign_vectors(bound[0].policy(), ceiling, count, &mut self.blocks, at)?;
-                grants.iter_mut().enumerate().for_each(|(n, grant)| *grant = Some(first.nth(n as u16)));
-            }
-            None => {
-                for interrupt in &bound {
-                    let ceiling = ceiling(interrupt.settled_ceiling());
-                    let grant = around.shared.assign_vectors(interrupt.policy(), ceiling, 1, &mut self.blocks, at)?;
-                    grants[usize::from(interrupt.message())] = Some(grant);
-                }
-            }
-        }
-        // Highest first: the first member of a set to settle then settles it at the set's highest level.
-        let mut by_level: Vec<_> = bound.iter().filter_map(|i| Some((i, grants[usize::from(i.message())]?))).collect();
-        by_level.sort_by_key(|(_, grant)| core::cmp::Reverse(grant.irql()));
-        for (interrupt, grant) in by_level {
-            interrupt.settle(grant.irql())?;
-        }
-        let contents: Vec<_> = grants.iter().map(|grant| grant.map(|g| at.msi_message(g.cpu, g.vector))).collect();
-        let sources = around.pci.program_messages(at, &contents)?.into_iter().map(Arc::new);
-        let assign = |(grant, source): (Option<Grant>, _)| grant.map(|grant| Assignment { grant, source });
-        Ok(grants.into_iter().zip(sources).map(assign).collect())
+        silent
     }
 }

@@ -1,7 +1,8 @@
 //! Why a callback or a call failed.
 
 use core::fmt;
-use ke::{CeilingTooLow, ConnectError, DmaError, Gone, Nested, OutOfRange, WaitError};
+use io::LineError;
+use ke::{CeilingTooLow, ConnectError, DmaError, Gone, Nested, OutOfRange, PortOutOfRange, WaitError};
 
 /// Why a call failed, with the facts in it. Small errors of single calls convert into it with `?`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,14 +12,32 @@ pub enum Status {
     Bus(io::Error),
     /// A register of the block is not inside the BAR.
     Register(OutOfRange),
+    /// A port register of the block is not inside the range.
+    Port(PortOutOfRange),
+    /// The device has no such BAR, port range or the like.
+    NoSuchResource {
+        /// What was asked for.
+        what: &'static str,
+        /// Its number, from 0.
+        number: u16,
+    },
     /// No DMA memory, or an access outside the buffer.
     Dma(DmaError),
-    /// An interrupt was created that the bus has no message for.
+    /// An interrupt was created that the bus has no message or line for.
     NoInterruptLeft {
-        /// The message wanted, counted from 0.
+        /// The message or line wanted, counted from 0.
         created: u16,
         /// How many the bus assigned.
         assigned: u16,
+    },
+    /// The line cannot be used.
+    Line(LineError),
+    /// The line is in use, and signals in another way than this device's firmware says.
+    LineDiffers {
+        /// As this device has it.
+        wanted: io::Line,
+        /// As it is in use.
+        there: io::Line,
     },
     /// No vector is free.
     NoVector(io::NoVector),
@@ -50,9 +69,15 @@ impl fmt::Display for Status {
         match self {
             Status::Bus(error) => error.fmt(f),
             Status::Register(error) => error.fmt(f),
+            Status::Port(error) => error.fmt(f),
+            Status::NoSuchResource { what, number } => write!(f, "the device has no {what} {number}"),
             Status::Dma(error) => error.fmt(f),
             Status::NoInterruptLeft { created, assigned } => {
-                write!(f, "the driver wants interrupt message {created}, but the bus assigned {assigned}")
+                write!(f, "the driver wants interrupt {created}, counted from 0, but the bus assigned {assigned}")
+            }
+            Status::Line(error) => error.fmt(f),
+            Status::LineDiffers { wanted, there } => {
+                write!(f, "the device's line is {wanted}, but others use it as {there}")
             }
             Status::NoVector(error) => error.fmt(f),
             Status::CeilingTooLow(error) => error.fmt(f),
@@ -82,6 +107,8 @@ macro_rules! from {
 from! {
     io::Error => Bus;
     OutOfRange => Register;
+    PortOutOfRange => Port;
+    LineError => Line;
     DmaError => Dma;
     io::NoVector => NoVector;
     CeilingTooLow => CeilingTooLow;

@@ -1,32 +1,43 @@
-//! The interrupt object, the driver's handle to it, and the builder that makes both.
+//! The interrupt object, the driver's handle to it, and the framework's.
 //!
 //! **Invariant:** an object holds its device exactly while it is connected, as the core's context: the core gives it back
 //! when no callback runs or can start.
 
 use super::{
+    assignment::{Assignment, Signal},
     context::{DpcCx, IsrCx, WorkCx},
     handler::{Deferral, EvtDpc, EvtIsr, EvtWorkItem},
 };
-use crate::{Creator, Device, InterruptRow, Result, device::DeviceObject};
+use crate::{Device, InterruptRow, Result, device::DeviceObject};
 use alloc::{format, string::String, sync::Arc};
 use core::{any::type_name, fmt, mem};
-use io::{Affinity, Grant, MessageSource, Policy, Priority};
+use io::{Grant, Policy};
 use ke::{
     At, AtMost, CanTry, CeilingTooLow, Claim, Connection, Dirql, Dispatch, InterruptGuard, InterruptLock, IsrLevel,
-    Level, LockableFrom, Masked, MayWait, Mode, Nested, Passive, ServiceRoutine, WaitLock,
+    Level, LockableFrom, Masked, MayWait, Mode, Nested, Passive, ServiceRoutine, SpinLock, WaitLock,
 };
 
 /// What the core runs: the driver's handler, and what the framework knows about its interrupt.
 pub(crate) struct Routine<H: EvtIsr> {
     handler: H,
     device_name: String,
-    message: u16,
-    policy: Policy,
+    number: u16,
+    wishes: OwnWishes,
+}
+
+/// What a driver asks of an interrupt.
+#[derive(Debug, Default)]
+pub(crate) struct OwnWishes {
+    pub policy: Policy,
+    /// A line, also where the bus has messages.
+    pub line: bool,
+    /// Whether it shares its line; as usual on its bus unless stated.
+    pub shares: Option<bool>,
 }
 
 impl<H: EvtIsr> Routine<H> {
-    pub fn message(&self) -> u16 {
-        self.message
+    pub fn number(&self) -> u16 {
+        self.number
     }
 }
 
@@ -64,7 +75,7 @@ impl<H: EvtIsr> ServiceRoutine for Routine<H> {
     }
 
     fn describe(&self) -> String {
-        format!("{} message {}", self.device_name, self.message)
+        format!("{} interrupt {}", self.device_name, self.number)
     }
 
     fn type_name() -> &'static str {
@@ -77,6 +88,8 @@ struct Object<H: EvtIsr> {
     interrupt: Arc<ke::Interrupt<Routine<H>>>,
     /// Held over connecting and disconnecting.
     setup: WaitLock<Setup<H::Device>>,
+    /// From start to stop of the device.
+    signal: SpinLock<Option<Signal>>,
 }
 
 /// What the interrupt is to be connected to.
@@ -97,13 +110,6 @@ enum Reached {
     Enabled,
 }
 
-/// What the bus gave an interrupt.
-#[derive(Clone)]
-pub(crate) struct Assignment {
-    pub grant: Grant,
-    pub source: Arc<MessageSource>,
-}
-
 impl<H: EvtIsr> Object<H> {
     /// Connects to the target and runs the enable callback. On an error everything has been undone.
     fn attach(&self, setup: &mut Setup<H::Device>, at: &mut At<'_, Passive>) -> Result<()> {
@@ -116,13 +122,19 @@ impl<H: EvtIsr> Object<H> {
     }
 
     fn try_attach(&self, setup: &mut Setup<H::Device>, at: &mut At<'_, Passive>) -> Result<()> {
-        let Some((device, Assignment { grant, source })) = &setup.target else { return Ok(()) };
-        let connection =
-            Connection { cpu: grant.cpu, vector: grant.vector, mode: Mode::Latched, source: source.clone() };
+        let Some((device, assignment)) = &setup.target else { return Ok(()) };
         let context = Context { device: device.clone(), this: self.interrupt.clone() };
-        self.interrupt.connect(at, connection, context)?;
+        match assignment {
+            Assignment::Message { grant, source } => {
+                let (cpu, vector, source) = (grant.cpu, grant.vector, source.clone());
+                self.interrupt.connect(at, Connection { cpu, vector, mode: Mode::Latched, source }, context)?;
+            }
+            Assignment::Line { core, line, shared, .. } => {
+                self.interrupt.connect_line(at, core, line.trigger.into(), *shared, context)?;
+            }
+        }
         setup.reached = Reached::Connected;
-        source.switch_on(at)?;
+        assignment.switch_on(at)?;
         setup.reached = Reached::SwitchedOn;
         self.in_critical_section(at, |handler, device, state, irq| handler.evt_enable(device, state, irq))?;
         setup.reached = Reached::Enabled;
@@ -137,7 +149,7 @@ impl<H: EvtIsr> Object<H> {
             self.in_critical_section(at, |handler, device, state, irq| handler.evt_disable(device, state, irq));
         }
         let off = match &setup.target {
-            Some((_, Assignment { source, .. })) if reached >= Reached::SwitchedOn => source.switch_off(at),
+            Some((_, assignment)) if reached >= Reached::SwitchedOn => assignment.switch_off(at),
             _ => Ok(()),
         };
         drop(self.interrupt.disconnect(at));
@@ -274,8 +286,10 @@ impl<H: EvtIsr> Interrupt<H> {
 
     /// WdfInterruptGetInfo: what it was given; `None` while it is not connected. IRQL <= DISPATCH.
     pub fn info<L: AtMost<Dispatch>>(&self, at: &mut At<'_, L>) -> Option<Info> {
-        self.0.interrupt.info(at).map(|info| Info {
-            message: self.0.interrupt.routine().message,
+        let info = self.0.interrupt.info(at)?;
+        Some(Info {
+            number: self.0.interrupt.routine().number,
+            signal: self.0.signal.with(at, |signal, _| *signal)?,
             cpu: info.cpu,
             vector: info.vector,
             irql: info.irql,
@@ -288,8 +302,10 @@ impl<H: EvtIsr> Interrupt<H> {
 /// What an interrupt was given (WDF_INTERRUPT_INFO). The affinity that was granted is one CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Info {
-    /// The message's number, from 0.
-    pub message: u16,
+    /// The number of the message or line among the device's, from 0.
+    pub number: u16,
+    /// Message or line, with the line's polarity and whether it is shared.
+    pub signal: Signal,
     /// The CPU that takes it.
     pub cpu: u32,
     /// The vector on that CPU.
@@ -298,7 +314,7 @@ pub struct Info {
     pub irql: u8,
     /// The IRQL of the ISR and of `synchronize`.
     pub synchronize_irql: u8,
-    /// Latched for messages.
+    /// Latched for messages, and for lines as they are.
     pub mode: Mode,
 }
 
@@ -306,8 +322,13 @@ pub struct Info {
 pub(crate) trait AnyInterrupt<D: Device>: Send + Sync {
     /// The driver's handler type.
     fn handler(&self) -> &'static str;
-    fn message(&self) -> u16;
+    /// Which message or line of the device it is bound to.
+    fn number(&self) -> u16;
     fn policy(&self) -> &Policy;
+    /// Whether it asks for a line where the bus has messages too.
+    fn wants_line(&self) -> bool;
+    /// Whether it shares its line, if the driver says so.
+    fn shares(&self) -> Option<bool>;
     /// The IRQL that its lock's set has settled on, if it has.
     fn settled_ceiling(&self) -> Option<u8>;
     /// Settles its lock's set at `irql`, or checks that `irql` fits.
@@ -321,6 +342,24 @@ pub(crate) trait AnyInterrupt<D: Device>: Send + Sync {
     fn row(&self, at: &mut At<'_, Passive>) -> InterruptRow;
 }
 
+impl<H: EvtIsr> Interrupt<H> {
+    /// An interrupt of `device_name` that nothing is assigned to, and the framework's handle to it.
+    pub(crate) fn create(
+        device_name: String,
+        number: u16,
+        handler: H,
+        lock: InterruptLock<H::State, H::Level>,
+        wishes: OwnWishes,
+    ) -> (Self, Arc<dyn AnyInterrupt<H::Device>>) {
+        let object = Arc::new(Object {
+            interrupt: ke::Interrupt::new(Routine { handler, device_name, number, wishes }, lock),
+            setup: WaitLock::new(Setup { target: None, disabled: false, reached: Reached::Nothing }),
+            signal: SpinLock::new(None),
+        });
+        (Interrupt(object.clone()), Arc::new(Keeper(object)))
+    }
+}
+
 /// The framework's handle to the object.
 struct Keeper<H: EvtIsr>(Arc<Object<H>>);
 
@@ -329,12 +368,20 @@ impl<H: EvtIsr> AnyInterrupt<H::Device> for Keeper<H> {
         type_name::<H>()
     }
 
-    fn message(&self) -> u16 {
-        self.0.interrupt.routine().message
+    fn number(&self) -> u16 {
+        self.0.interrupt.routine().number
     }
 
     fn policy(&self) -> &Policy {
-        &self.0.interrupt.routine().policy
+        &self.0.interrupt.routine().wishes.policy
+    }
+
+    fn wants_line(&self) -> bool {
+        self.0.interrupt.routine().wishes.line
+    }
+
+    fn shares(&self) -> Option<bool> {
+        self.0.interrupt.routine().wishes.shares
     }
 
     fn settled_ceiling(&self) -> Option<u8> {
@@ -352,6 +399,7 @@ impl<H: EvtIsr> AnyInterrupt<H::Device> for Keeper<H> {
         at: &mut At<'_, Passive>,
     ) -> Result<()> {
         let mut setup = self.0.setup.acquire(at);
+        *self.0.signal.acquire(at) = Some(assignment.signal());
         setup.target = Some((device.clone(), assignment));
         if setup.disabled {
             return Ok(());
@@ -366,98 +414,27 @@ impl<H: EvtIsr> AnyInterrupt<H::Device> for Keeper<H> {
         }
         let detached = self.0.detach(&mut setup, at);
         setup.target = None;
+        *self.0.signal.acquire(at) = None;
         detached
     }
 
     fn row(&self, at: &mut At<'_, Passive>) -> InterruptRow {
-        let Routine { device_name, message, .. } = self.0.interrupt.routine();
+        let Routine { device_name, number, .. } = self.0.interrupt.routine();
+        let signal = *self.0.signal.acquire(at);
         let info = self.0.interrupt.info(at);
         InterruptRow {
             device: device_name.clone(),
             handler: type_name::<H>(),
-            message: *message,
+            message: *number,
+            signal,
             passive: H::Level::PASSIVE,
             grant: info.as_ref().map(|info| Grant { cpu: info.cpu, vector: info.vector }),
             synchronize_irql: self.0.interrupt.lock().ceiling(),
-            mode: Mode::Latched,
+            mode: info.as_ref().map_or(Mode::Latched, |info| info.mode),
             unclaimed: info.as_ref().map_or(0, |info| info.unclaimed),
             masked: info.as_ref().is_some_and(|info| info.masked),
             counts: info.map_or_else(Default::default, |info| info.counts),
         }
-    }
-}
-
-/// Made by [`Creator::interrupt`]: wishes, then [`Self::create`].
-#[must_use = "nothing is created until `.create()`"]
-pub struct InterruptBuilder<'a, H: EvtIsr> {
-    creator: &'a mut Creator<H::Device>,
-    handler: H,
-    lock: InterruptLock<H::State, H::Level>,
-    message: Option<u16>,
-    policy: Policy,
-}
-
-impl<'a, H: EvtIsr> InterruptBuilder<'a, H> {
-    pub(crate) fn new(
-        creator: &'a mut Creator<H::Device>,
-        handler: H,
-        lock: InterruptLock<H::State, H::Level>,
-    ) -> Self {
-        InterruptBuilder { creator, handler, lock, message: None, policy: Policy::default() }
-    }
-
-    /// Binds to message or line `n` of the device instead of the next one.
-    pub fn message(mut self, n: u16) -> Self {
-        self.message = Some(n);
-        self
-    }
-
-    /// WdfInterruptSetExtendedPolicy: which CPUs may take it. The grant is one of them.
-    pub fn affinity(mut self, affinity: Affinity) -> Self {
-        self.policy.affinity = affinity;
-        self
-    }
-
-    /// WdfInterruptSetPolicy: how urgent it is.
-    pub fn priority(mut self, priority: Priority) -> Self {
-        self.policy.priority = priority;
-        self
-    }
-
-    /// WdfInterruptCreate. In `prepare_hardware` it fails when the bus assigned no such message; in `device_add` nobody
-    /// knows yet, and the object stays unconnected then.
-    pub fn create(self) -> Result<Interrupt<H>> {
-        let InterruptBuilder { creator, handler, lock, message, policy } = self;
-        let message = creator.bind(message)?;
-        let routine = Routine { handler, device_name: creator.device_name.clone(), message, policy };
-        let object = Arc::new(Object {
-            interrupt: ke::Interrupt::new(routine, lock),
-            setup: WaitLock::new(Setup { target: None, disabled: false, reached: Reached::Nothing }),
-        });
-        creator.interrupts.push(Arc::new(Keeper(object.clone())));
-        Ok(Interrupt(object))
-    }
-}
-
-/// State of one's own, or the lock of a set: either can be given to [`Creator::interrupt`].
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is neither the state `{T}` nor a `&InterruptLock<{T}, {L}>`",
-    label = "not this interrupt's `State`"
-)]
-pub trait IntoLock<T, L: IsrLevel> {
-    /// The lock that the interrupt will use.
-    fn into_lock(self) -> InterruptLock<T, L>;
-}
-
-impl<T: Send + 'static, L: IsrLevel> IntoLock<T, L> for T {
-    fn into_lock(self) -> InterruptLock<T, L> {
-        InterruptLock::new(self)
-    }
-}
-
-impl<T: Send + 'static, L: IsrLevel> IntoLock<T, L> for &InterruptLock<T, L> {
-    fn into_lock(self) -> InterruptLock<T, L> {
-        self.clone()
     }
 }
 
@@ -466,14 +443,7 @@ impl<H: EvtIsr> fmt::Debug for Interrupt<H> {
         let handler = type_name::<H>();
         f.debug_struct("Interrupt")
             .field("handler", &handler)
-            .field("message", &self.0.interrupt.routine().message)
+            .field("number", &self.0.interrupt.routine().number)
             .finish_non_exhaustive()
-    }
-}
-
-impl<H: EvtIsr> fmt::Debug for InterruptBuilder<'_, H> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (handler, policy) = (type_name::<H>(), &self.policy);
-        f.debug_struct("InterruptBuilder").field("handler", &handler).field("policy", policy).finish_non_exhaustive()
     }
 }

@@ -178,7 +178,7 @@ fn a_set_synchronizes_at_its_highest_member() {
             let [first, second] = [0, 1].map(|n: usize| dev.dpc[n].info(at).expect("it is connected"));
             let highest = first.irql.max(second.irql);
             assert_eq!((first.synchronize_irql, second.synchronize_irql), (highest, highest));
-            assert_eq!((first.message, second.message), (0, 1));
+            assert_eq!((first.number, second.number), (0, 1));
             assert_eq!(second.vector, first.vector + 1, "MSI messages are one block");
             assert_eq!(first.cpu, 0);
             let here = dev.shared.synchronize(at, |_, at| at.irql());
