@@ -45,8 +45,12 @@ impl Model for Bells {
             0x00 => {
                 self.status |= value;
                 (0..MESSAGES).filter(|n| value >> n & 1 != 0).for_each(|n| bus.interrupt(n));
+                bus.set_line(self.status != 0);
             }
-            0x08 => self.status &= !value,
+            0x08 => {
+                self.status &= !value;
+                bus.set_line(self.status != 0);
+            }
             0x0c => self.log.push(value as u32),
             _ => {}
         }

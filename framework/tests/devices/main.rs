@@ -3,5 +3,7 @@
 mod bells;
 mod interrupts;
 mod lifecycle;
+mod lines;
 mod passive;
 mod sets;
+mod wires;

@@ -1,0 +1,267 @@
+//! Line interrupts through the framework: devices that share a line, what the line's first user decides for the others.
+
+use crate::{
+    bells::{self, Bells, Regs},
+    wires::Wires,
+};
+use framework::{DeviceRef, DeviceState, Driver, Mode, Pnp, Polarity, Signal, prelude::*};
+use hal_sim::{Explorer, Setup, run_once};
+use ke::{CeilingTooLow, ConnectError};
+use std::time::Duration;
+
+/// What a device's driver asks for; the device says it in its `fail_at` register.
+const PLAIN: u32 = 0;
+const IN_THE_SET: u32 = 1;
+const HIGH: u32 = 2;
+const UNSHARED: u32 = 3;
+const SLEEPY: u32 = 4;
+
+const LINE: u32 = 16;
+const OTHER_LINE: u32 = 17;
+
+/// A device with one interrupt, which it asks its device for before it claims it.
+struct Liner {
+    regs: Regs,
+    interrupt: Kind,
+    served: Event,
+}
+
+enum Kind {
+    Dirql(Interrupt<AtDirql>),
+    Passive(Interrupt<AtPassive>),
+}
+
+/// The driver's set: its members ask for a low level.
+struct Set(InterruptLock<u32>);
+
+struct AtDirql;
+struct AtPassive;
+
+impl DriverEntry for Set {
+    fn driver_entry(_: &mut DriverInit, _: &mut At<'_, Passive>) -> Result<Self> {
+        Ok(Set(InterruptLock::new(0)))
+    }
+}
+
+impl Device for Liner {
+    const NAME: &'static str = "liner";
+    const IDS: &'static [PciId] = &[bells::ID];
+    type Driver = Set;
+    type Added = ();
+
+    fn prepare_hardware(hw: &mut Resources<'_, Self>, at: &mut At<'_, Passive>) -> Result<Self> {
+        let regs: Regs = hw.map_bar(at, 0)?;
+        let set = &hw.driver().0;
+        let interrupt = match regs.fail_at.read(at) {
+            IN_THE_SET => Kind::Dirql(hw.interrupt(AtDirql, set).priority(Priority::Low).create()?),
+            HIGH => Kind::Dirql(hw.interrupt(AtDirql, 0).priority(Priority::High).create()?),
+            UNSHARED => Kind::Dirql(hw.interrupt(AtDirql, 0).share(false).create()?),
+            SLEEPY => Kind::Passive(hw.interrupt(AtPassive, 0).create()?),
+            _ => Kind::Dirql(hw.interrupt(AtDirql, 0).line().create()?),
+        };
+        Ok(Liner { regs, interrupt, served: Event::new() })
+    }
+}
+
+impl EvtIsr for AtDirql {
+    type Device = Liner;
+    type State = u32;
+    type Level = Dirql;
+    type Deferred = ByDpc;
+
+    fn evt_isr(&self, dev: &Liner, claimed: &mut u32, irq: &mut IsrCx<'_, Self>) -> Claim {
+        let claim = dev.regs.quiet(irq, 0);
+        if claim == Claim::Mine {
+            *claimed += 1;
+            irq.queue_dpc();
+        }
+        claim
+    }
+}
+
+impl EvtDpc for AtDirql {
+    fn evt_dpc(&self, dev: &Liner, irq: &mut DpcCx<'_, Self>) {
+        dev.served.set(irq);
+    }
+}
+
+impl EvtIsr for AtPassive {
+    type Device = Liner;
+    type State = u32;
+    type Level = Passive;
+    type Deferred = Nothing;
+
+    fn evt_isr(&self, dev: &Liner, claimed: &mut u32, irq: &mut IsrCx<'_, Self>) -> Claim {
+        let claim = dev.regs.quiet(irq, 0);
+        if claim == Claim::Mine {
+            *claimed += 1;
+            dev.served.set(irq);
+        }
+        claim
+    }
+}
+
+impl Liner {
+    fn ring(&self, at: &mut At<'_, Passive>) {
+        self.served.clear(at);
+        self.regs.ring.write(at, 1);
+        self.served.wait(at).expect("the device is not stopped meanwhile");
+    }
+
+    fn claimed(&self, at: &mut At<'_, Passive>) -> u32 {
+        match &self.interrupt {
+            Kind::Dirql(interrupt) => interrupt.synchronize(at, |claimed, _| *claimed),
+            Kind::Passive(interrupt) => interrupt.synchronize(at, |claimed, _| *claimed),
+        }
+    }
+
+    fn info(&self, at: &mut At<'_, Passive>) -> Info {
+        let info = match &self.interrupt {
+            Kind::Dirql(interrupt) => interrupt.info(at),
+            Kind::Passive(interrupt) => interrupt.info(at),
+        };
+        info.expect("it is connected")
+    }
+}
+
+/// Plugs in devices, each of a kind and on a line.
+fn plug<const N: usize>(machine: &mut Setup, devices: [(u32, u32); N]) -> Wires {
+    let mut wires = Wires::default();
+    for (kind, line) in devices {
+        let device = machine.device(Bells::failing_at(kind));
+        wires.wire(machine, &device, line);
+    }
+    wires
+}
+
+/// Starts all devices, those that `on_lines` names on their lines.
+fn start(at: &mut At<'_, Passive>, wires: Wires, on_lines: &'static str) -> Pnp {
+    Pnp::start(at, &wires.platform(), &[Driver::of::<Liner>().on_lines(on_lines)])
+}
+
+fn run<const N: usize>(
+    cpus: usize,
+    devices: [(u32, u32); N],
+    on_lines: &'static str,
+    f: fn(&Pnp, &mut At<'_, Passive>),
+) {
+    run_once(cpus, move |machine| {
+        let wires = plug(machine, devices);
+        machine.main(move |at| {
+            let pnp = start(at, wires, on_lines);
+            f(&pnp, at);
+            pnp.shut_down(at);
+            assert_eq!(pnp.lines(at), [], "the last one to go frees the line");
+            let vectors = pnp.objects(at).into_iter().find(|row| row.kind == "Vector");
+            assert_eq!(vectors.map(|row| row.count), Some(0));
+        });
+    });
+}
+
+fn on<R>(pnp: &Pnp, name: &str, at: &mut At<'_, Passive>, f: impl FnOnce(&Liner, &mut At<'_, Passive>) -> R) -> R {
+    let device: DeviceRef<Liner> = pnp.device(name).expect("a driver serves it");
+    device.with(at, f).expect("it is started")
+}
+
+#[test]
+fn devices_share_a_line_and_each_gets_its_own() {
+    run(2, [(PLAIN, LINE), (PLAIN, LINE)], "", |pnp, at| {
+        for name in ["liner#0", "liner#1", "liner#1"] {
+            on(pnp, name, at, Liner::ring);
+        }
+        assert_eq!(on(pnp, "liner#0", at, Liner::claimed), 1);
+        assert_eq!(on(pnp, "liner#1", at, Liner::claimed), 2);
+        let [line] = <[_; 1]>::try_from(pnp.lines(at)).expect("they share it");
+        assert_eq!((line.line.gsi, line.members.len(), line.count, line.unclaimed), (LINE, 2, 3, 0));
+    });
+}
+
+#[test]
+fn info_says_how_a_line_signals_and_whether_it_is_shared() {
+    run(1, [(PLAIN, LINE), (UNSHARED, OTHER_LINE)], "liner#1", |pnp, at| {
+        let [first, second] = ["liner#0", "liner#1"].map(|name| on(pnp, name, at, Liner::info));
+        let signal = |gsi, shared| Signal::Line { gsi, polarity: Polarity::ActiveLow, shared };
+        assert_eq!((first.signal, first.mode, first.number), (signal(LINE, true), Mode::LevelSensitive, 0));
+        assert_eq!(second.signal, signal(OTHER_LINE, false));
+        assert_eq!(first.irql, first.vector >> 4);
+    });
+}
+
+#[test]
+fn the_image_puts_devices_on_lines_that_would_use_messages() {
+    run(1, [(HIGH, LINE), (HIGH, LINE)], "liner#1", |pnp, at| {
+        let [first, second] = ["liner#0", "liner#1"].map(|name| on(pnp, name, at, Liner::info));
+        assert_eq!(first.signal, Signal::Message);
+        assert!(matches!(second.signal, Signal::Line { .. }));
+        on(pnp, "liner#0", at, Liner::ring);
+        on(pnp, "liner#1", at, Liner::ring);
+    });
+}
+
+#[test]
+fn a_line_above_a_settled_ceiling_is_refused_and_nothing_is_connected() {
+    let devices = [(IN_THE_SET, LINE), (HIGH, OTHER_LINE), (IN_THE_SET, OTHER_LINE)];
+    run(1, devices, "liner#0,liner#1,liner#2", |pnp, at| {
+        let [low, high] = ["liner#0", "liner#1"].map(|name| on(pnp, name, at, Liner::info).irql);
+        let refused = Status::CeilingTooLow(CeilingTooLow { line: high, ceiling: low });
+        assert_eq!(pnp.devices(at)[2].state, DeviceState::Failed(refused));
+        assert_eq!(pnp.lines(at)[1].members.len(), 1);
+        on(pnp, "liner#1", at, Liner::ring);
+    });
+}
+
+#[test]
+fn c63_a_line_that_is_not_shared_is_refused_to_the_second() {
+    run(1, [(UNSHARED, LINE), (PLAIN, LINE)], "liner#0", |pnp, at| {
+        let DeviceState::Failed(Status::Connect(ConnectError::NotShared { .. })) = pnp.devices(at)[1].state else {
+            panic!("the line is not shared, but {:?}", pnp.devices(at)[1].state);
+        };
+        on(pnp, "liner#0", at, Liner::ring);
+    });
+}
+
+#[test]
+fn passive_and_dirql_interrupts_share_a_line() {
+    run(2, [(SLEEPY, LINE), (PLAIN, LINE)], "liner#0", |pnp, at| {
+        for name in ["liner#0", "liner#1", "liner#0"] {
+            on(pnp, name, at, Liner::ring);
+        }
+        assert_eq!(on(pnp, "liner#0", at, Liner::claimed), 2);
+        assert_eq!(on(pnp, "liner#1", at, Liner::claimed), 1);
+    });
+}
+
+#[test]
+fn a_device_without_lines_cannot_be_put_on_one() {
+    run_once(1, |machine| {
+        machine.device(Bells::failing_at(PLAIN));
+        machine.main(|at| {
+            let pnp = start(at, Wires::default(), "");
+            let refused = Status::NoInterruptLeft { created: 0, assigned: 0 };
+            assert_eq!(pnp.devices(at)[0].state, DeviceState::Failed(refused));
+            pnp.shut_down(at);
+        });
+    });
+}
+
+/// One leaves while both ring: the other goes on, whatever runs when.
+#[test]
+fn one_of_two_leaves_a_shared_line() {
+    for (other, cpus) in [(PLAIN, 1), (PLAIN, 2), (SLEEPY, 2)] {
+        let explorer = Explorer::new(&format!("kind {other} leaves a shared line on {cpus}")).cpus(cpus);
+        explorer.limit(Duration::from_secs(5)).run(move |machine| {
+            let wires = plug(machine, [(PLAIN, LINE), (other, LINE)]);
+            machine.main(|at| {
+                let pnp = start(at, wires, "liner#0,liner#1");
+                on(&pnp, "liner#1", at, |dev, at| dev.regs.ring.write(at, 1));
+                on(&pnp, "liner#0", at, |dev, at| dev.regs.ring.write(at, 1));
+                pnp.stop_device(at, "liner#1").expect("it is started");
+                on(&pnp, "liner#0", at, |dev, at| dev.served.wait(at)).expect("it is not stopped meanwhile");
+                on(&pnp, "liner#0", at, Liner::ring);
+                pnp.start_device(at, "liner#1").expect("it is stopped");
+                on(&pnp, "liner#1", at, Liner::ring);
+                pnp.shut_down(at);
+            });
+        });
+    }
+}
