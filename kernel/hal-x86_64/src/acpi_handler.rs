@@ -3,11 +3,11 @@
 //! What is touched is firmware's business: its tables and its AML say so. Accesses to what the machine does not have read
 //! all ones and write nothing, as on a bus.
 
-use crate::{memory, start, time};
-use acpi::{Handle, Handler, PciAddress, PhysicalMapping, aml::AmlError};
+use crate::{memory, notify, start, time};
+use acpi::{Handle, Handler, PciAddress, PhysicalMapping, aml::{AmlError, object::Object}};
 use core::{
     ptr::NonNull,
-    sync::atomic::{AtomicU32, Ordering::Relaxed},
+    sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
 };
 use x86_64::instructions::port::Port;
 
@@ -121,4 +121,24 @@ impl Handler for Machine {
         Ok(())
     }
     fn release(&self, _: Handle) {}
+
+    /// What AML stores in `Debug`: the numbers of the sites that `notify` put in the place of `Notify`.
+    fn handle_debug(&self, object: &Object) {
+        if let Object::Integer(number) = object
+            && let Some(site) = notify::site(*number)
+        {
+            NOTIFIED[site / 64].fetch_or(1 << (site % 64), Relaxed);
+        }
+    }
+}
+
+/// The sites that ran, a bit each.
+static NOTIFIED: [AtomicU64; notify::MOST_SITES / 64] = [const { AtomicU64::new(0) }; notify::MOST_SITES / 64];
+
+/// The sites that ran since the last time.
+pub fn take_notified() -> impl Iterator<Item = usize> {
+    NOTIFIED.iter().enumerate().flat_map(|(n, word)| {
+        let bits = word.swap(0, Relaxed);
+        (0..64).filter(move |bit| bits & 1 << bit != 0).map(move |bit| n * 64 + bit)
+    })
 }

@@ -7,14 +7,15 @@
 //!
 //! The `acpi` crate keeps the callers of a method that fails, and would go on with them after the next method. So after
 //! such a failure nothing more is evaluated ([`AcpiError::Poisoned`]); a failure of an outermost method is only an error.
-//! Notifications are not delivered, see [`notify`]. Where firmware's program is wrong in ways that the crate does not expect
+//! `Notify` is not known to it either, see [`notify`]. Where firmware's program is wrong in ways that the crate does not expect
 //! it panics, and that is a bug check.
 
 use crate::{
     acpi::FixedRegisters,
-    acpi_handler::Machine,
+    acpi_handler::{self, Machine},
     aml_name::{self, shortened},
-    notify, start,
+    notify::{self, Site},
+    start,
 };
 use acpi::{
     AcpiTables, AmlTable, Handler,
@@ -34,7 +35,7 @@ use alloc::{
     vec::Vec,
 };
 use core::{fmt, slice, str::FromStr};
-use io::{AcpiError, AcpiMethods, AcpiValue, GpeMethod};
+use io::{AcpiError, AcpiMethods, AcpiValue, GpeMethod, Notification};
 use ke::{At, Passive, WaitLock};
 
 /// Bits of `_STA`.
@@ -56,6 +57,8 @@ pub struct Aml {
     state: WaitLock<State>,
     devices: Vec<Node>,
     gpe_methods: Vec<GpeMethod>,
+    /// Where methods notify, by number.
+    sites: Vec<Site>,
 }
 
 struct State {
@@ -87,8 +90,9 @@ impl Aml {
     /// Loads the tables, makes firmware hand the events over, initializes the devices, and says that interrupts arrive at
     /// the I/O APICs. What went wrong on the way and can be done without is added to `problems`. Once. PASSIVE.
     pub fn load(at: &mut At<'_, Passive>, problems: &mut Vec<AcpiError>) -> Result<Arc<Self>, AcpiError> {
-        let state = State { interpreter: interpreter(problems).map_err(unusable)?, poisoned: None };
-        let mut aml = Aml { state: WaitLock::new(state), devices: Vec::new(), gpe_methods: Vec::new() };
+        let mut sites = Vec::new();
+        let state = State { interpreter: interpreter(&mut sites, problems).map_err(unusable)?, poisoned: None };
+        let mut aml = Aml { state: WaitLock::new(state), devices: Vec::new(), gpe_methods: Vec::new(), sites };
         let mut survey = survey(&aml.state.get_mut().interpreter).map_err(unusable)?;
         for path in ["\\_INI", "\\_SB._INI"] {
             problems.extend(aml.evaluate_if_present(at, path, Vec::new()).err());
@@ -193,14 +197,54 @@ impl Aml {
     }
 }
 
+impl Aml {
+    /// What the site `number` tells.
+    fn notification(&self, interpreter: &Interpreter<Machine>, number: usize) -> Option<Notification> {
+        let Site { name, value } = self.sites.get(number)?;
+        let name = shortened(name);
+        // Names mean what they mean in the method that has the site.
+        let scope = method_with(interpreter, &notify::marker(number)).unwrap_or_default();
+        let device = aml_name::resolve(&scope, &name, |path| self.devices.iter().any(|device| device.path == path));
+        Some(Notification { device: device.unwrap_or(name), value: *value })
+    }
+}
+
 impl AcpiMethods for Aml {
     fn evaluate(&self, at: &mut At<'_, Passive>, path: &str) -> Result<AcpiValue, AcpiError> {
         self.call(at, path, Vec::new())
     }
 
+    fn call(&self, at: &mut At<'_, Passive>, path: &str, arguments: &[u64]) -> Result<AcpiValue, AcpiError> {
+        self.call(at, path, arguments.iter().copied().map(AcpiValue::Integer).collect())
+    }
+
+    fn notifications(&self, at: &mut At<'_, Passive>) -> Vec<Notification> {
+        let state = self.state.acquire(at);
+        let notified = acpi_handler::take_notified();
+        notified.filter_map(|number| self.notification(&state.interpreter, number)).collect()
+    }
+
     fn gpe_methods(&self, _: &mut At<'_, Passive>) -> Vec<GpeMethod> {
         self.gpe_methods.clone()
     }
+}
+
+/// The path of the method whose code contains `marker`.
+fn method_with(interpreter: &Interpreter<Machine>, marker: &[u8]) -> Option<String> {
+    let mut found = None;
+    let mut namespace = interpreter.namespace.lock();
+    let traversed = namespace.traverse(|scope, level| {
+        for (name, (_, object)) in &level.values {
+            if let Object::Method { code, .. } = &**object
+                && code.windows(marker.len()).any(|bytes| bytes == marker)
+            {
+                let path = AmlName::from_name_seg(*name).resolve(scope)?;
+                found = Some(shortened(&path.as_string()));
+            }
+        }
+        Ok(found.is_none())
+    });
+    traversed.ok().and(found)
 }
 
 fn unusable(error: impl fmt::Debug) -> AcpiError {
@@ -212,7 +256,7 @@ fn is_below(path: &str, parent: &str) -> bool {
 }
 
 /// The interpreter with all tables loaded, and the events handed over. A supplementary table that fails is left out.
-fn interpreter(problems: &mut Vec<AcpiError>) -> Result<Interpreter<Machine>, acpi::AcpiError> {
+fn interpreter(sites: &mut Vec<Site>, problems: &mut Vec<AcpiError>) -> Result<Interpreter<Machine>, acpi::AcpiError> {
     let rsdp = start::boot_info().map_or(0, |boot| boot.rsdp);
     // SAFETY: the loader's root pointer, from which `start` has read the static tables.
     let tables = unsafe { AcpiTables::from_rsdp(Machine, rsdp as usize) }?;
@@ -225,10 +269,10 @@ fn interpreter(problems: &mut Vec<AcpiError>) -> Result<Interpreter<Machine>, ac
     });
     let dsdt = tables.dsdt()?;
     let interpreter = Interpreter::new(Machine, dsdt.revision, registers.clone(), facs);
-    load_table(&interpreter, dsdt).map_err(acpi::AcpiError::Aml)?;
+    load_table(&interpreter, dsdt, sites).map_err(acpi::AcpiError::Aml)?;
     for ssdt in tables.ssdts() {
         remove_locals(&interpreter).map_err(acpi::AcpiError::Aml)?;
-        if let Err(error) = load_table(&interpreter, ssdt) {
+        if let Err(error) = load_table(&interpreter, ssdt, sites) {
             // It may have failed in a method that the interpreter would go on with.
             if locals(&interpreter).map_or(true, |locals| !locals.is_empty()) {
                 return Err(acpi::AcpiError::Aml(error));
@@ -243,13 +287,13 @@ fn interpreter(problems: &mut Vec<AcpiError>) -> Result<Interpreter<Machine>, ac
     Ok(interpreter)
 }
 
-fn load_table(interpreter: &Interpreter<Machine>, table: AmlTable) -> Result<(), AmlError> {
+fn load_table(interpreter: &Interpreter<Machine>, table: AmlTable, sites: &mut Vec<Site>) -> Result<(), AmlError> {
     // SAFETY: the tables' own list says that it is there, with this length.
     let mapping = unsafe { Machine.map_physical_region::<u8>(table.phys_address, table.length as usize) };
     // SAFETY: mapped just now, for good, and nobody writes tables.
     let bytes = unsafe { slice::from_raw_parts(mapping.virtual_start.as_ptr(), table.length as usize) };
     let mut stream = bytes.get(size_of::<SdtHeader>()..).unwrap_or_default().to_vec();
-    notify::defuse(&mut stream);
+    notify::replace(&mut stream, sites);
     // The interpreter copies what it keeps, but for what a failure leaves behind, which is never run again.
     interpreter.load_table(&stream)
 }

@@ -133,10 +133,26 @@ pub struct GpeMethod {
     pub path: String,
 }
 
+/// What a method told about a device while it ran (`Notify`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notification {
+    /// The path of the device, or its name in the method if the namespace has none there.
+    pub device: String,
+    /// What happened to it: 1 for "look whether it is there", 3 for "it shall be ejected", 0x80 for "pressed". `None`
+    /// where the method computed it: look at the device.
+    pub value: Option<u64>,
+}
+
 /// The methods of the ACPI namespace. One at a time runs; the others wait.
 pub trait AcpiMethods: Send + Sync {
     /// Evaluates the object at the absolute `path`, a method without arguments or a name. PASSIVE.
     fn evaluate(&self, at: &mut At<'_, Passive>, path: &str) -> Result<AcpiValue, AcpiError>;
+
+    /// Calls the method at the absolute `path` with numbers: `_EJ0` with 1. PASSIVE.
+    fn call(&self, at: &mut At<'_, Passive>, path: &str, arguments: &[u64]) -> Result<AcpiValue, AcpiError>;
+
+    /// Takes what methods have told about devices since the last time, the same thing once. PASSIVE.
+    fn notifications(&self, at: &mut At<'_, Passive>) -> Vec<Notification>;
 
     /// The methods of general purpose events (`\_GPE._Lxx`, `_Exx`), by event. PASSIVE.
     fn gpe_methods(&self, at: &mut At<'_, Passive>) -> Vec<GpeMethod>;

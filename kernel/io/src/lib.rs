@@ -36,6 +36,7 @@ mod walk;
 
 pub use acpi::{
     AcpiDevice, AcpiError, AcpiMethods, AcpiValue, FIXED_HARDWARE_ID, FixedBlock, FixedHardware, GpeMethod,
+    Notification,
 };
 pub use bar::{Bar, BarKind};
 pub use bus::{Bus, Platform};
