@@ -29,7 +29,6 @@ mod interrupt;
 mod interrupt_lock;
 pub mod level;
 mod line;
-mod masked;
 mod mmio;
 pub mod percpu;
 mod ports;
@@ -55,12 +54,12 @@ pub use dma::{DmaBuffer, DmaError};
 pub use dpc::{Dpc, DpcRoutine};
 pub use event::Event;
 pub use interrupt::{
-    Claim, ConnectError, Connection, Interrupt, InterruptInfo, Mode, ServiceRoutine, Source, connected_interrupts,
+    Claim, ConnectError, Connection, Interrupt, InterruptInfo, Masked, Mode, ServiceRoutine, Source,
+    connected_interrupts,
 };
 pub use interrupt_lock::{CeilingTooLow, InterruptGuard, InterruptLock, Nested};
 pub use level::{AtMost, CanTry, Dirql, Dispatch, IsrLevel, Level, LockableFrom, MayWait, Passive, irql};
 pub use line::{Line, MOST_PASSES, STORM};
-pub use masked::Masked;
 pub use mmio::{MapError, Mmio, OutOfRange, Register, RegisterWidth};
 pub use ports::{PortOutOfRange, PortRegister, PortWidth, Ports};
 pub use raw_dpc::Importance;

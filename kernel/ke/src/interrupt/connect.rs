@@ -1,0 +1,295 @@
+//! Connecting an interrupt to a vector or a line, and disconnecting it with proof that no callback is left.
+
+use super::{Interrupt, Mode, ServiceRoutine, Source, serve};
+use crate::{
+    at::At,
+    barrier,
+    dispatch::Head,
+    hal::{self, HalRef, Point},
+    level::{IsrLevel, Passive, irql},
+    line::{Ask, Line, Member, Share},
+    percpu,
+};
+use alloc::{boxed::Box, sync::Arc};
+use core::{
+    fmt, mem,
+    panic::Location,
+    ptr,
+    sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release},
+};
+
+/// What an interrupt is connected to: the fully specified form of IoConnectInterruptEx.
+pub struct Connection {
+    /// The CPU that takes it.
+    pub cpu: u32,
+    /// The vector on that CPU; its class (`vector >> 4`) is the DIRQL.
+    pub vector: u8,
+    /// How the source signals.
+    pub mode: Mode,
+    /// The source.
+    pub source: Arc<dyn Source>,
+}
+
+/// What a connected interrupt remembers of its connection.
+pub(super) struct Attached {
+    pub(super) cpu: u32,
+    pub(super) vector: u8,
+    pub(super) mode: Mode,
+    pub(super) source: Arc<dyn Source>,
+    /// The line that it is a member of.
+    line: Option<Arc<Line>>,
+}
+
+/// Why an interrupt was not connected; nothing has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// It is connected already.
+    Connected,
+    /// The machine has no such CPU.
+    NoSuchCpu {
+        /// The CPU asked for.
+        cpu: u32,
+        /// How many there are.
+        cpus: u32,
+    },
+    /// The vector's class is not a device's.
+    NotADeviceVector(u8),
+    /// The vector is in use on that CPU.
+    VectorTaken {
+        /// The CPU.
+        cpu: u32,
+        /// The vector.
+        vector: u8,
+    },
+    /// The lock's synchronize IRQL is below the vector's: the ISR would be interrupted under its own lock.
+    SynchronizeTooLow {
+        /// The vector's class.
+        irql: u8,
+        /// The lock's ceiling.
+        ceiling: u8,
+    },
+    /// The line has a member, and it or the new one does not share (ShareVector).
+    NotShared {
+        /// The line's CPU.
+        cpu: u32,
+        /// The line's vector.
+        vector: u8,
+    },
+    /// The line signals in another way than the interrupt was to be connected for.
+    OtherMode {
+        /// How the line signals.
+        line: Mode,
+    },
+    /// No memory for the thread in which passive-level ISRs run.
+    OutOfMemory,
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connected => f.write_str("the interrupt is connected already"),
+            Self::NoSuchCpu { cpu, cpus } => write!(f, "there is no CPU {cpu} among {cpus}"),
+            Self::NotADeviceVector(vector) => write!(f, "vector {vector:#x} is not in a device class (3 to 12)"),
+            Self::VectorTaken { cpu, vector } => write!(f, "vector {vector:#x} is in use on CPU {cpu}"),
+            Self::SynchronizeTooLow { irql, ceiling } => {
+                write!(f, "an interrupt at IRQL {irql} cannot use a lock whose synchronize IRQL is {ceiling}")
+            }
+            Self::NotShared { cpu, vector } => {
+                write!(f, "vector {vector:#x} of CPU {cpu} has an owner, and not both would share it")
+            }
+            Self::OtherMode { line: Mode::Latched } => f.write_str("the line is edge triggered"),
+            Self::OtherMode { line: Mode::LevelSensitive } => f.write_str("the line is level triggered"),
+            Self::OutOfMemory => f.write_str("there is no memory for the passive-level interrupt's thread"),
+        }
+    }
+}
+
+impl core::error::Error for ConnectError {}
+
+impl<R: ServiceRoutine> Interrupt<R> {
+    /// IoConnectInterruptEx, fully specified: from here on its ISR may run, with `context`. PASSIVE. The lock's ceiling
+    /// has settled.
+    #[track_caller]
+    pub fn connect(
+        self: &Arc<Self>,
+        at: &mut At<'_, Passive>,
+        connection: Connection,
+        context: R::Context,
+    ) -> Result<(), ConnectError> {
+        at.point(Point::Connect, self.address(), Location::caller());
+        if R::Level::PASSIVE {
+            let Connection { cpu, vector, mode, source } = connection;
+            let line = Line::new(cpu, vector, mode, source);
+            return self.connect_to(at, &line, false, context);
+        }
+        let (cpu, vector) = (connection.cpu, connection.vector);
+        let cpus = at.cpu_count();
+        let target = percpu::of(at.hal, cpu).ok_or(ConnectError::NoSuchCpu { cpu, cpus })?;
+        let irql = self.check_level(vector)?;
+        let Connection { mode, source, .. } = connection;
+        let attached = Attached { cpu, vector, mode, source, line: None };
+        hal::system(at.hal).connected.claim(at, self.clone(), |hal| {
+            if self.is_connected() {
+                return Err(ConnectError::Connected);
+            }
+            if !target.is_free(vector) {
+                return Err(ConnectError::VectorTaken { cpu, vector });
+            }
+            // SAFETY: not connected, and under the registry's lock.
+            unsafe { self.attach(hal, attached, irql, context) };
+            target.vector(vector).store(Arc::as_ptr(self).cast::<Head>().cast_mut(), Release);
+            Ok(())
+        })?;
+        self.settle_mask(at);
+        Ok(())
+    }
+
+    /// IoConnectInterruptEx, line based: joins the members of `line`, which must signal by `mode`. Unless it is alone there,
+    /// all members `share`. PASSIVE. The lock's ceiling has settled.
+    #[track_caller]
+    pub fn connect_line(
+        self: &Arc<Self>,
+        at: &mut At<'_, Passive>,
+        line: &Arc<Line>,
+        mode: Mode,
+        share: bool,
+        context: R::Context,
+    ) -> Result<(), ConnectError> {
+        at.point(Point::Connect, self.address(), Location::caller());
+        if line.mode() != mode {
+            return Err(ConnectError::OtherMode { line: line.mode() });
+        }
+        self.connect_to(at, line, share, context)
+    }
+
+    fn connect_to(
+        self: &Arc<Self>,
+        at: &mut At<'_, Passive>,
+        line: &Arc<Line>,
+        shares: bool,
+        context: R::Context,
+    ) -> Result<(), ConnectError> {
+        let irql = self.check_level(line.vector())?;
+        let source: Arc<dyn Source> = Arc::new(Share::new(line.clone()));
+        let (cpu, vector, mode) = (line.cpu(), line.vector(), line.mode());
+        let attached = Attached { cpu, vector, mode, source, line: Some(line.clone()) };
+        hal::system(at.hal).connected.claim(at, self.clone(), |hal| {
+            if self.is_connected() {
+                return Err(ConnectError::Connected);
+            }
+            // SAFETY: not connected, and under the registry's lock.
+            unsafe { self.attach(hal, attached, irql, context) };
+            Ok(())
+        })?;
+        let ask = match R::Level::PASSIVE {
+            true => Ask::AtPassive(serve::at_passive::<R>),
+            false if self.lock.ceiling() > irql => Ask::AtDirql(serve::raised::<R>),
+            false => Ask::AtDirql(serve::plain::<R>),
+        };
+        let member = Member { head: Arc::as_ptr(self).cast(), ask, shares };
+        self.settle_mask(at);
+        if let Err(error) = line.add(at, member) {
+            let _context = self.disconnect(at);
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// The class of `vector`, if an interrupt with this lock can be connected there.
+    fn check_level(&self, vector: u8) -> Result<u8, ConnectError> {
+        let (irql, ceiling) = (vector >> 4, self.lock.ceiling());
+        if !(irql::DEVICE_LOWEST..=irql::DEVICE_HIGHEST).contains(&irql) {
+            return Err(ConnectError::NotADeviceVector(vector));
+        }
+        if irql > ceiling && !R::Level::PASSIVE {
+            return Err(ConnectError::SynchronizeTooLow { irql, ceiling });
+        }
+        Ok(irql)
+    }
+
+    /// # Safety
+    /// It is not connected, and the registry's lock is held.
+    unsafe fn attach(&self, hal: HalRef<'_>, attached: Attached, irql: u8, context: R::Context) {
+        // SAFETY: by the contract nobody else reaches either. The machine is there while the interrupt is connected: when
+        // a machine ends, its registry disconnects what is left.
+        unsafe {
+            *self.context.get() = Some(context);
+            *self.machine.get() = Some(mem::transmute::<HalRef<'_>, HalRef<'static>>(hal));
+        }
+        self.head.level.store(u32::from(irql), Relaxed);
+        self.head.vector.store(attached.vector, Relaxed);
+        self.head.set_routine(self.routine_for(irql));
+        self.attached.store(Box::into_raw(Box::new(attached)), Release);
+        self.connected.store(true, Release);
+    }
+
+    /// IoDisconnectInterruptEx with the flushes: when it returns, no ISR, DPC or work item of this interrupt runs or will
+    /// run, whatever the device does. Gives the context back; `None` when it was not connected. PASSIVE; not from its own
+    /// callbacks.
+    #[track_caller]
+    pub fn disconnect(&self, at: &mut At<'_, Passive>) -> Option<R::Context> {
+        at.point(Point::Disconnect, self.address(), Location::caller());
+        if !self.connected.swap(false, AcqRel) {
+            return None;
+        }
+        let attached = self.attached.swap(ptr::null_mut(), AcqRel);
+        // SAFETY: made by `attach`; whoever else reads it is at DISPATCH or above, and it is freed after the barriers below.
+        let attached = unsafe { Box::from_raw(attached) };
+        if let Some(line) = &attached.line {
+            line.remove(at, ptr::from_ref(&self.head));
+        } else {
+            let _can_mask = attached.source.mask(&mut at.raise_to_dirql(irql::DEVICE_HIGHEST).at);
+            let cpu = percpu::of(at.hal, attached.cpu).expect("connecting checked that the machine has this CPU");
+            // What was on its way is still served; what cannot be masked finds an empty slot from here on.
+            barrier::on_cpu(at, cpu);
+            cpu.vector(attached.vector).store(ptr::from_ref(&cpu.unexpected).cast_mut(), Release);
+            barrier::on_cpu(at, cpu);
+        }
+        barrier::twice(at);
+        if attached.line.is_some() {
+            // Nobody masks through it any more: what it held masked of the line, it holds no longer.
+            attached.source.unmask(&mut at.raise_to_dirql(irql::DEVICE_HIGHEST).at);
+        }
+        self.work.flush(at);
+        // A critical section at PASSIVE that found it connected is over when its lock is free.
+        drop(self.lock.acquire(at));
+        // SAFETY: no callback is left, and nobody enters: it is not connected.
+        let context = unsafe { (*self.context.get()).take() };
+        hal::system(at.hal).connected.release(at, ptr::from_ref(self).cast());
+        context
+    }
+
+    /// Runs `f` in the critical section, with the context: for the enable and disable callbacks, which are never part of
+    /// automatic serialization either. `None` when it is not connected. PASSIVE.
+    #[track_caller]
+    pub fn synchronize_connected<T>(
+        &self,
+        at: &mut At<'_, Passive>,
+        f: impl FnOnce(&R::Context, &mut R::State, &mut At<'_, R::Level>) -> T,
+    ) -> Option<T> {
+        let mut guard = self.lock.acquire(at);
+        let (state, mut at) = guard.parts();
+        // SAFETY: under the lock, so if it is connected now, `disconnect` waits for this section: with its barrier above
+        // DISPATCH, for the lock at PASSIVE.
+        let context = self.is_connected().then(|| unsafe { self.context() });
+        context.map(|context| f(context, state, &mut at))
+    }
+
+    /// # Safety
+    /// It is connected, and `disconnect` waits for the caller: a callback, or a section at DISPATCH or above.
+    #[inline(always)]
+    pub(super) unsafe fn context(&self) -> &R::Context {
+        // SAFETY: by the contract it is set, and nobody changes it.
+        unsafe { (*self.context.get()).as_ref().unwrap_unchecked() }
+    }
+
+    /// What it is connected to.
+    ///
+    /// # Safety
+    /// The caller is at DISPATCH or above until it lets the reference go: then the barrier of `disconnect` waits for it.
+    pub(super) unsafe fn attached(&self) -> Option<&Attached> {
+        // SAFETY: by the contract.
+        unsafe { self.attached.load(Acquire).as_ref() }
+    }
+}

@@ -1,0 +1,258 @@
+//! Interrupt objects (KINTERRUPT, WDFINTERRUPT): connecting, dispatch to the ISR, its DPC and work item, teardown.
+//!
+//! [`Interrupt<R>`](Interrupt) is generic over the [`ServiceRoutine`] that the framework makes of a driver's callbacks,
+//! so that ISR, lock and counters inline into one dispatch routine. Connecting chooses that routine; nothing on the path
+//! tests what was known then.
+//!
+//! **Invariant:** an object in a vector's slot is connected, and the registry keeps it alive. Disconnecting refuses new
+//! DPCs and work items, silences the source, passes the barrier on the granted CPU (no ISR runs or can start), empties
+//! the slot, and flushes what was queued: after it no callback of the object runs.
+
+use crate::{
+    at::At,
+    dispatch::{self, Head},
+    hal::{HalRef, Point},
+    interrupt_lock::InterruptLock,
+    level::{Dirql, Dispatch, IsrLevel, Level, Passive, irql},
+    raw_dpc::{DpcKind, RawDpc},
+    work::{RawWork, WorkKind},
+};
+use alloc::{string::String, sync::Arc, vec, vec::Vec};
+use connect::Attached;
+use core::{
+    cell::UnsafeCell,
+    panic::Location,
+    ptr,
+    sync::atomic::{
+        AtomicBool, AtomicPtr, AtomicU32, AtomicU64,
+        Ordering::{Acquire, Relaxed},
+    },
+};
+
+mod connect;
+mod mask;
+mod registry;
+mod serve;
+
+pub use connect::{ConnectError, Connection};
+pub use mask::Masked;
+pub(crate) use registry::Registry;
+pub use registry::connected_interrupts;
+
+/// Whether an interrupt was the device's own: the ISR's result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+#[must_use]
+pub enum Claim {
+    /// TRUE: it was, and the device no longer asserts it.
+    Mine,
+    /// FALSE: somebody else's on a shared line, or nobody's.
+    NotMine,
+}
+
+/// What an interrupt object does. The framework implements it for a driver's callbacks.
+pub trait ServiceRoutine: Send + Sync + Sized + 'static {
+    /// Behind the interrupt's lock.
+    type State: Send + 'static;
+    /// Where the ISR runs.
+    type Level: IsrLevel;
+
+    /// What every callback needs and exists exactly while the interrupt is connected: the device.
+    type Context: Send + Sync + 'static;
+
+    /// EvtInterruptIsr: at the synchronize IRQL, the lock held.
+    fn service(
+        &self,
+        context: &Self::Context,
+        state: &mut Self::State,
+        this: &Interrupt<Self>,
+        at: &mut At<'_, Self::Level>,
+    ) -> Claim;
+
+    /// EvtInterruptDpc, at DISPATCH.
+    fn dpc(&self, context: &Self::Context, this: &Interrupt<Self>, at: &mut At<'_, Dispatch>);
+
+    /// EvtInterruptWorkItem, at PASSIVE in a worker.
+    fn work_item(&self, context: &Self::Context, this: &Interrupt<Self>, at: &mut At<'_, Passive>);
+
+    /// The name in tables: which device, which message.
+    fn describe(&self) -> String;
+
+    /// The name in bug checks: the driver's handler type.
+    fn type_name() -> &'static str {
+        core::any::type_name::<Self>()
+    }
+}
+
+/// Where an interrupt comes from, as far as it can be masked: an MSI capability, an MSI-X table entry, a line's entry in
+/// the I/O APIC. It has been programmed with [`At::msi_message`] before the interrupt is connected.
+pub trait Source: Send + Sync {
+    /// Masks the source, read back so that nothing is on its way from it afterwards. `false`: it cannot be masked, so
+    /// the core latches what comes.
+    fn mask(&self, at: &mut At<'_, Dirql>) -> bool;
+    /// Unmasks it.
+    fn unmask(&self, at: &mut At<'_, Dirql>);
+}
+
+/// LevelSensitive or Latched (KINTERRUPT_MODE).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Asserted until the device is served.
+    LevelSensitive,
+    /// An edge, or a message.
+    Latched,
+}
+
+/// What is known of a connected interrupt (WDF_INTERRUPT_INFO with counts).
+#[derive(Debug, Clone)]
+pub struct InterruptInfo {
+    /// Which device, which message.
+    pub name: String,
+    /// The vector.
+    pub vector: u8,
+    /// The vector's class.
+    pub irql: u8,
+    /// The IRQL of the ISR and of `synchronize`.
+    pub synchronize_irql: u8,
+    /// How the source signals.
+    pub mode: Mode,
+    /// The CPU that takes it.
+    pub cpu: u32,
+    /// How often the ISR ran, for each CPU.
+    pub counts: Vec<u64>,
+    /// How often it answered `NotMine`.
+    pub unclaimed: u64,
+    /// Whether it is masked.
+    pub masked: bool,
+}
+
+/// An interrupt object. `repr(C)`, so that the head is first.
+#[repr(C)]
+pub struct Interrupt<R: ServiceRoutine> {
+    head: Head,
+    connected: AtomicBool,
+    dpc: RawDpc,
+    /// ISR runs on the granted CPU; changes under the lock.
+    count: AtomicU64,
+    unclaimed: AtomicU64,
+    lock: InterruptLock<R::State, R::Level>,
+    /// Some while it is connected: set before the vector can dispatch, taken when no callback is left.
+    context: UnsafeCell<Option<R::Context>>,
+    /// Some once it has been connected; used only while it is.
+    machine: UnsafeCell<Option<HalRef<'static>>>,
+    routine: R,
+    masks: AtomicU32,
+    work: RawWork,
+    /// Null while it is not connected. Read at DISPATCH or above; freed after a barrier.
+    attached: AtomicPtr<Attached>,
+}
+
+// SAFETY: the context changes only while nobody can reach it: under the registry's lock before `connected` is set, and
+// after the barriers of `disconnect`. Everything else is shared by its own rules.
+unsafe impl<R: ServiceRoutine> Sync for Interrupt<R> {}
+// SAFETY: the reference to the machine is used where the machine's own code runs alone; everything else is `Send`.
+unsafe impl<R: ServiceRoutine> Send for Interrupt<R> {}
+
+impl<R: ServiceRoutine> Interrupt<R> {
+    const DPC: DpcKind = DpcKind { routine: serve::run_dpc::<R>, name: R::type_name };
+    const WORK: WorkKind = WorkKind { routine: serve::run_work_item::<R> };
+
+    /// An interrupt that is not connected (WdfInterruptCreate).
+    pub fn new(routine: R, lock: InterruptLock<R::State, R::Level>) -> Arc<Self> {
+        let this = Arc::new(Interrupt {
+            head: Head::new(dispatch::unexpected, irql::DEVICE_LOWEST, R::type_name()),
+            connected: AtomicBool::new(false),
+            dpc: RawDpc::new(const { &Self::DPC }),
+            count: AtomicU64::new(0),
+            unclaimed: AtomicU64::new(0),
+            lock,
+            context: UnsafeCell::new(None),
+            machine: UnsafeCell::new(None),
+            routine,
+            masks: AtomicU32::new(0),
+            work: RawWork::new(const { &Self::WORK }),
+            attached: AtomicPtr::default(),
+        });
+        let address = Arc::as_ptr(&this).cast::<()>();
+        this.dpc.set_context(address);
+        this.work.place(address);
+        this
+    }
+
+    /// What it does.
+    pub fn routine(&self) -> &R {
+        &self.routine
+    }
+
+    /// Its lock.
+    pub fn lock(&self) -> &InterruptLock<R::State, R::Level> {
+        &self.lock
+    }
+
+    /// Whether it is connected; stale as soon as it is read.
+    pub fn is_connected(&self) -> bool {
+        self.connected.load(Acquire)
+    }
+
+    fn address(&self) -> usize {
+        ptr::from_ref(self).addr()
+    }
+
+    /// How often its ISR ran.
+    pub fn count(&self) -> u64 {
+        self.count.load(Relaxed)
+    }
+
+    /// WdfInterruptQueueDpcForIsr. `false`: queued already and not started, or not connected. Any IRQL.
+    #[inline]
+    #[track_caller]
+    pub fn queue_dpc<L: Level>(&self, at: &mut At<'_, L>) -> bool {
+        at.point(Point::QueueDpc, ptr::from_ref(&self.dpc).addr(), Location::caller());
+        if L::IRQL >= irql::DISPATCH {
+            // SAFETY: at DISPATCH or above. Connected, so alive: disconnecting first refuses, then waits with the barrier
+            // until every section like this one is over, then until what it queued has run.
+            return self.is_connected() && unsafe { self.dpc.insert_here(at.hal) };
+        }
+        // SAFETY: `L` is below DISPATCH, so it is `Passive`, and `at` is borrowed for as long as this token lives.
+        let mut at = unsafe { At::<Passive>::mint(at.hal) };
+        let raised = at.raise_to_dispatch();
+        // SAFETY: as above.
+        self.is_connected() && unsafe { self.dpc.insert_here(raised.at.hal) }
+    }
+
+    /// WdfInterruptQueueWorkItemForIsr. `false`: queued already and not started, or not connected. Any IRQL.
+    #[inline]
+    #[track_caller]
+    pub fn queue_work_item<L: Level>(&self, at: &mut At<'_, L>) -> bool {
+        at.point(Point::QueueWorkItem, ptr::from_ref(&self.work).addr(), Location::caller());
+        if L::IRQL >= irql::DISPATCH {
+            // SAFETY: as in `queue_dpc`; disconnecting flushes the work item too.
+            return self.is_connected() && unsafe { self.work.queue(at, || ()) };
+        }
+        // SAFETY: `L` is below DISPATCH, so it is `Passive`, and `at` is borrowed for as long as this token lives.
+        let mut at = unsafe { At::<Passive>::mint(at.hal) };
+        let mut raised = at.raise_to_dispatch();
+        // SAFETY: as above.
+        self.is_connected() && unsafe { self.work.queue(&mut raised.at, || ()) }
+    }
+
+    /// WdfInterruptGetInfo: `None` while it is not connected. IRQL <= DISPATCH.
+    pub fn info<L: crate::AtMost<Dispatch>>(&self, at: &mut At<'_, L>) -> Option<InterruptInfo> {
+        let raised = at.raise_to_dispatch();
+        // SAFETY: at DISPATCH until `raised` drops, which is after the last use.
+        let attached = unsafe { self.attached() }?;
+        let mut counts = vec![0; raised.at.cpu_count() as usize];
+        counts[attached.cpu as usize] = self.count();
+        Some(InterruptInfo {
+            name: self.routine.describe(),
+            vector: attached.vector,
+            irql: attached.vector >> 4,
+            synchronize_irql: self.lock.ceiling(),
+            mode: attached.mode,
+            cpu: attached.cpu,
+            counts,
+            unclaimed: self.unclaimed.load(Relaxed),
+            masked: self.masks.load(Relaxed) != 0,
+        })
+    }
+}

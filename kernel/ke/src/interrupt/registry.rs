@@ -1,0 +1,82 @@
+//! The connected interrupts of a machine: kept alive, counted, shown.
+
+use super::{ConnectError, Interrupt, InterruptInfo, ServiceRoutine};
+use crate::{
+    at::At,
+    hal::{self, HalRef},
+    level::Passive,
+    spin_lock::SpinLock,
+};
+use alloc::{sync::Arc, vec::Vec};
+use core::{ptr, sync::atomic::Ordering::Release};
+
+/// What the registry knows of a connected interrupt.
+trait Connected: Send + Sync {
+    fn info(&self, at: &mut At<'_, Passive>) -> Option<InterruptInfo>;
+    fn address(&self) -> *const ();
+    /// Its machine ends.
+    fn abandon(&self);
+}
+
+impl<R: ServiceRoutine> Connected for Interrupt<R> {
+    fn info(&self, at: &mut At<'_, Passive>) -> Option<InterruptInfo> {
+        Interrupt::info(self, at)
+    }
+    fn address(&self) -> *const () {
+        ptr::from_ref(self).cast()
+    }
+    fn abandon(&self) {
+        self.connected.store(false, Release);
+    }
+}
+
+/// The connected interrupts of a machine. Whoever connects does so under its lock.
+pub(crate) struct Registry {
+    connected: SpinLock<Vec<Arc<dyn Connected>>>,
+}
+
+impl Registry {
+    pub(crate) fn new() -> Self {
+        Registry { connected: SpinLock::new(Vec::new()) }
+    }
+
+    pub(super) fn claim<R: ServiceRoutine>(
+        &self,
+        at: &mut At<'_, Passive>,
+        interrupt: Arc<Interrupt<R>>,
+        install: impl FnOnce(HalRef<'_>) -> Result<(), ConnectError>,
+    ) -> Result<(), ConnectError> {
+        self.connected.with(at, |connected, at| {
+            connected.reserve(1);
+            install(at.hal)?;
+            connected.push(interrupt);
+            Ok(())
+        })
+    }
+
+    pub(super) fn release(&self, at: &mut At<'_, Passive>, address: *const ()) {
+        let released = self.connected.with(at, |connected, _| {
+            let place = connected.iter().position(|each| ptr::eq(each.address(), address))?;
+            Some(connected.swap_remove(place))
+        });
+        // Dropped here, at PASSIVE, if the driver's handle is gone already.
+        drop(released);
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        for each in self.connected.get_mut() {
+            each.abandon();
+        }
+    }
+}
+
+/// All connected interrupts, ordered by CPU and vector. PASSIVE.
+pub fn connected_interrupts(at: &mut At<'_, Passive>) -> Vec<InterruptInfo> {
+    let registry = &hal::system(at.hal).connected;
+    let connected = registry.connected.with(at, |connected, _| connected.to_vec());
+    let mut infos: Vec<_> = connected.iter().filter_map(|each| each.info(at)).collect();
+    infos.sort_by_key(|info| (info.cpu, info.vector));
+    infos
+}

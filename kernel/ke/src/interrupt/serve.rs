@@ -1,0 +1,142 @@
+//! The ways into a driver's callbacks: the ISR from a vector or a line, the DPC, the work item.
+
+use super::{Claim, Interrupt, ServiceRoutine};
+use crate::{
+    at::At,
+    dispatch::Head,
+    hal::{HalWord, Point, from_word},
+    level::{Dirql, Dispatch, Passive},
+    raw_dpc::RawDpc,
+    work,
+};
+use core::{
+    ptr::NonNull,
+    sync::atomic::Ordering::{Acquire, Relaxed, SeqCst},
+};
+
+impl<R: ServiceRoutine> Interrupt<R> {
+    /// The ISR's run under the lock. At the synchronize IRQL.
+    ///
+    /// # Safety
+    /// Called by a dispatch routine at the ceiling, which does not hold the lock.
+    #[inline(always)]
+    unsafe fn serve(&self, word: HalWord) -> Claim {
+        // SAFETY: the stub passes what it was given.
+        let hal = unsafe { from_word(word) };
+        // SAFETY: by the contract.
+        let claim = unsafe {
+            self.lock.body().with_word(hal, |state| {
+                self.count.store(self.count.load(Relaxed) + 1, Relaxed);
+                // SAFETY: here code at DIRQL begins on this CPU; `R::Level` is not `Passive`, or it were not connected.
+                let mut at = At::<R::Level>::mint(hal);
+                at.note(Point::IsrStart, self.address());
+                let claim = self.routine.service(self.context(), state, self, &mut at);
+                at.note(if claim == Claim::Mine { Point::IsrMine } else { Point::IsrNotMine }, self.address());
+                claim
+            })
+        };
+        if claim == Claim::NotMine {
+            self.unclaimed.fetch_add(1, Relaxed);
+        }
+        claim
+    }
+}
+
+/// A lone owner whose lock needs no more than the vector's class.
+///
+/// # Safety
+/// `head` is the head of a connected `Interrupt<R>`, in service at its class.
+pub(super) unsafe extern "sysv64-unwind" fn single<R: ServiceRoutine>(head: *const Head, word: HalWord) {
+    // SAFETY: the same contract.
+    let _claim = unsafe { plain::<R>(head, word) };
+}
+
+/// A lone owner whose lock has a higher ceiling than the vector's class.
+///
+/// # Safety
+/// As [`single`].
+pub(super) unsafe extern "sysv64-unwind" fn single_raised<R: ServiceRoutine>(head: *const Head, word: HalWord) {
+    // SAFETY: the same contract.
+    let _claim = unsafe { raised::<R>(head, word) };
+}
+
+/// As [`single`], for a walk over the members of a line.
+///
+/// # Safety
+/// As [`single`].
+#[inline(always)]
+pub(super) unsafe fn plain<R: ServiceRoutine>(head: *const Head, word: HalWord) -> Claim {
+    // SAFETY: by the contract; the head is the first field.
+    unsafe { (*head.cast::<Interrupt<R>>()).serve(word) }
+}
+
+/// As [`single_raised`], for a walk over the members of a line.
+///
+/// # Safety
+/// As [`single`].
+#[inline(always)]
+pub(super) unsafe fn raised<R: ServiceRoutine>(head: *const Head, word: HalWord) -> Claim {
+    // SAFETY: by the contract; the head is the first field.
+    let this = unsafe { &*head.cast::<Interrupt<R>>() };
+    // SAFETY: the stub passes what it was given; code at DIRQL begins here.
+    let mut at = unsafe { At::<Dirql>::mint(from_word(word)) };
+    let raised = at.raise_to_dirql(this.lock.ceiling());
+    // SAFETY: at the ceiling now.
+    let claim = unsafe { this.serve(word) };
+    drop(raised);
+    claim
+}
+
+/// The ISR's run at PASSIVE, in the thread of its line.
+///
+/// # Safety
+/// `head` is the head of a connected `Interrupt<R>` whose level is `Passive`, which is not freed before this returns.
+pub(super) unsafe fn at_passive<R: ServiceRoutine>(head: *const Head, at: &mut At<'_, Passive>) -> Claim {
+    // SAFETY: by the contract; the head is the first field.
+    let this = unsafe { &*head.cast::<Interrupt<R>>() };
+    if this.masks.load(Acquire) != 0 {
+        this.head.latched.store(true, SeqCst);
+        // As in `latch`: unmasked meanwhile, one of the two sees the other.
+        if this.masks.load(SeqCst) != 0 || !this.head.latched.swap(false, SeqCst) {
+            return Claim::NotMine;
+        }
+    }
+    let mut guard = this.lock.acquire(at);
+    let (state, mut at) = guard.parts();
+    this.count.store(this.count.load(Relaxed) + 1, Relaxed);
+    at.note(Point::IsrStart, this.address());
+    // SAFETY: a member of a line is connected until the line lets it go.
+    let claim = this.routine.service(unsafe { this.context() }, state, this, &mut at);
+    at.note(if claim == Claim::Mine { Point::IsrMine } else { Point::IsrNotMine }, this.address());
+    if claim == Claim::NotMine {
+        this.unclaimed.fetch_add(1, Relaxed);
+    }
+    claim
+}
+
+/// # Safety
+/// As a DPC's routine is called; the DPC's context is an `Interrupt<R>` that is not freed before this returns.
+pub(super) unsafe fn run_dpc<R: ServiceRoutine>(dpc: NonNull<RawDpc>, mut at: At<'_, Dispatch>) {
+    // SAFETY: by the contract.
+    let this = unsafe { RawDpc::begin(dpc) };
+    // SAFETY: by the contract: disconnecting flushes.
+    let this = unsafe { &*this.cast::<Interrupt<R>>() };
+    // SAFETY: disconnecting flushes this DPC before it takes the context.
+    let context = unsafe { this.context() };
+    at.note(Point::DpcStart, this.address());
+    this.routine.dpc(context, this, &mut at);
+    at.note(Point::DpcEnd, this.address());
+}
+
+/// # Safety
+/// As [`run_dpc`].
+pub(super) unsafe fn run_work_item<R: ServiceRoutine>(this: *const (), at: &mut At<'_, Passive>) {
+    // SAFETY: by the contract: disconnecting flushes.
+    let this = unsafe { &*this.cast::<Interrupt<R>>() };
+    // SAFETY: disconnecting flushes this work item before it takes the context.
+    let context = unsafe { this.context() };
+    at.note(Point::WorkItemStart, this.address());
+    this.routine.work_item(context, this, at);
+    at.note(Point::WorkItemEnd, this.address());
+    work::finished(at, &this.work);
+}
