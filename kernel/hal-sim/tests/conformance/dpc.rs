@@ -1,6 +1,6 @@
 //! Cases 40 to 54: DPCs and work items.
 
-use crate::support::{coarse, explorer, fine};
+use crate::support::{coarse, disturbed, explorer};
 use hal_sim::{FaultKind, run_once};
 use ke::{
     At, Dirql, Dispatch, Dpc, DpcRoutine, Importance, InterruptLock, Passive, SpinLock, WorkItem, flush_queued_dpcs,
@@ -38,20 +38,18 @@ impl Log {
 #[test]
 fn c42_a_dpc_waits_at_dispatch_and_runs_once_before_the_lowering_returns() {
     for cpus in [1, 2] {
-        fine("c42 DPC at DISPATCH", cpus, |machine| {
-            machine.main(|at| {
-                let log = Arc::new(Log::default());
-                let dpc = log.dpc("ran", Importance::Medium);
-                let (gate, high) = (SpinLock::new(()), InterruptLock::<(), Dirql>::new(()));
-                gate.with(at, |(), at| {
-                    assert!(dpc.insert(at));
-                    assert_eq!(high.synchronize(at, |(), at| at.irql()), irql::DEVICE_HIGHEST);
-                    assert!(dpc.is_queued());
-                    assert!(log.0.with(at, |log, _| log.is_empty()));
-                });
-                assert!(!dpc.is_queued());
-                assert_eq!(log.take(at), ["ran"]);
+        disturbed("c42 DPC at DISPATCH", cpus, |at| {
+            let log = Arc::new(Log::default());
+            let dpc = log.dpc("ran", Importance::Medium);
+            let (gate, high) = (SpinLock::new(()), InterruptLock::<(), Dirql>::new(()));
+            gate.with(at, |(), at| {
+                assert!(dpc.insert(at));
+                assert_eq!(high.synchronize(at, |(), at| at.irql()), irql::DEVICE_HIGHEST);
+                assert!(dpc.is_queued());
+                assert!(log.0.with(at, |log, _| log.is_empty()));
             });
+            assert!(!dpc.is_queued());
+            assert_eq!(log.take(at), ["ran"]);
         });
     }
 }
@@ -59,20 +57,18 @@ fn c42_a_dpc_waits_at_dispatch_and_runs_once_before_the_lowering_returns() {
 #[test]
 fn c43_a_second_insert_changes_nothing() {
     for cpus in [1, 2] {
-        fine("c43 second insert", cpus, |machine| {
-            machine.main(|at| {
-                let got = Arc::new(SpinLock::new(Vec::new()));
-                let seen = got.clone();
-                let dpc = Dpc::new(move |arguments: [usize; 2], at: &mut At<'_, Dispatch>| {
-                    seen.acquire(at).push(arguments);
-                });
-                let gate = SpinLock::new(());
-                gate.with(at, |(), at| {
-                    assert!(dpc.insert_with(at, [1, 10]));
-                    assert!(!dpc.insert_with(at, [2, 20]));
-                });
-                assert_eq!(*got.acquire(at), [[1, 10]]);
+        disturbed("c43 second insert", cpus, |at| {
+            let got = Arc::new(SpinLock::new(Vec::new()));
+            let seen = got.clone();
+            let dpc = Dpc::new(move |arguments: [usize; 2], at: &mut At<'_, Dispatch>| {
+                seen.acquire(at).push(arguments);
             });
+            let gate = SpinLock::new(());
+            gate.with(at, |(), at| {
+                assert!(dpc.insert_with(at, [1, 10]));
+                assert!(!dpc.insert_with(at, [2, 20]));
+            });
+            assert_eq!(*got.acquire(at), [[1, 10]]);
         });
     }
 }
@@ -97,39 +93,35 @@ impl DpcRoutine for Own {
 #[test]
 fn c44_remove_tells_idle_queued_and_running_apart() {
     for cpus in [1, 2] {
-        fine("c44 remove", cpus, |machine| {
-            machine.main(|at| {
-                let cell = Arc::new(OnceLock::new());
-                let own = Own { removed: AtomicU32::new(0), runs: AtomicU32::new(0), dpc: cell.clone() };
-                let dpc = Dpc::new(own);
-                assert!(cell.set(dpc.clone()).is_ok());
-                assert!(!dpc.remove(at));
-                let gate = SpinLock::new(());
-                gate.with(at, |(), at| {
-                    assert!(dpc.insert(at));
-                    assert!(dpc.remove(at));
-                });
-                flush_queued_dpcs(at);
-                assert_eq!(dpc.routine().runs.load(SeqCst), 0);
+        disturbed("c44 remove", cpus, |at| {
+            let cell = Arc::new(OnceLock::new());
+            let own = Own { removed: AtomicU32::new(0), runs: AtomicU32::new(0), dpc: cell.clone() };
+            let dpc = Dpc::new(own);
+            assert!(cell.set(dpc.clone()).is_ok());
+            assert!(!dpc.remove(at));
+            let gate = SpinLock::new(());
+            gate.with(at, |(), at| {
                 assert!(dpc.insert(at));
-                flush_queued_dpcs(at);
-                assert_eq!((dpc.routine().runs.load(SeqCst), dpc.routine().removed.load(SeqCst)), (2, 0));
+                assert!(dpc.remove(at));
             });
+            flush_queued_dpcs(at);
+            assert_eq!(dpc.routine().runs.load(SeqCst), 0);
+            assert!(dpc.insert(at));
+            flush_queued_dpcs(at);
+            assert_eq!((dpc.routine().runs.load(SeqCst), dpc.routine().removed.load(SeqCst)), (2, 0));
         });
     }
 }
 
 #[test]
 fn c46_importance_decides_the_order() {
-    fine("c46 importance", 1, |machine| {
-        machine.main(|at| {
-            let log = Arc::new(Log::default());
-            let (a, b) = (log.dpc("A", Importance::Medium), log.dpc("B", Importance::Medium));
-            let c = log.dpc("C", Importance::High);
-            let gate = SpinLock::new(());
-            gate.with(at, |(), at| assert!(a.insert(at) && b.insert(at) && c.insert(at)));
-            assert_eq!(log.take(at), ["C", "A", "B"]);
-        });
+    disturbed("c46 importance", 1, |at| {
+        let log = Arc::new(Log::default());
+        let (a, b) = (log.dpc("A", Importance::Medium), log.dpc("B", Importance::Medium));
+        let c = log.dpc("C", Importance::High);
+        let gate = SpinLock::new(());
+        gate.with(at, |(), at| assert!(a.insert(at) && b.insert(at) && c.insert(at)));
+        assert_eq!(log.take(at), ["C", "A", "B"]);
     });
 }
 
@@ -151,20 +143,18 @@ fn c46_low_importance_alone_starts_nothing() {
 #[test]
 fn c47_a_dpc_runs_on_its_target() {
     for importance in [Importance::Medium, Importance::MediumHigh, Importance::High] {
-        fine("c47 target CPU", 2, move |machine| {
-            machine.main(move |at| {
-                let ran_on = Arc::new(SpinLock::new(Vec::new()));
-                let seen = ran_on.clone();
-                let routine = move |_: [usize; 2], at: &mut At<'_, Dispatch>| {
-                    let cpu = at.cpu();
-                    seen.acquire(at).push(cpu);
-                };
-                let target = 1 - at.cpu();
-                let dpc = Dpc::with(routine, importance, Some(target));
-                assert!(dpc.insert(at));
-                flush_queued_dpcs(at);
-                assert_eq!(*ran_on.acquire(at), [target]);
-            });
+        disturbed("c47 target CPU", 2, move |at| {
+            let ran_on = Arc::new(SpinLock::new(Vec::new()));
+            let seen = ran_on.clone();
+            let routine = move |_: [usize; 2], at: &mut At<'_, Dispatch>| {
+                let cpu = at.cpu();
+                seen.acquire(at).push(cpu);
+            };
+            let target = 1 - at.cpu();
+            let dpc = Dpc::with(routine, importance, Some(target));
+            assert!(dpc.insert(at));
+            flush_queued_dpcs(at);
+            assert_eq!(*ran_on.acquire(at), [target]);
         });
     }
 }
@@ -182,23 +172,21 @@ fn c47_a_target_that_does_not_exist_is_refused() {
 #[test]
 fn c51_a_work_item_queued_at_dispatch_runs_once_at_passive() {
     for cpus in [1, 2] {
-        fine("c51 work item from DISPATCH", cpus, move |machine| {
-            machine.main(move |at| {
-                let levels = Arc::new(SpinLock::new(Vec::new()));
-                let seen = levels.clone();
-                let item = WorkItem::new(move |at: &mut At<'_, Passive>| {
-                    let level = at.irql();
-                    seen.acquire(at).push(level);
-                });
-                let gate = SpinLock::new(());
-                gate.with(at, |(), at| {
-                    assert!(item.enqueue(at));
-                    // On one CPU it cannot have started yet.
-                    assert!(cpus > 1 || !item.enqueue(at));
-                });
-                item.flush(at);
-                assert_eq!(*levels.acquire(at), [irql::PASSIVE]);
+        disturbed("c51 work item from DISPATCH", cpus, move |at| {
+            let levels = Arc::new(SpinLock::new(Vec::new()));
+            let seen = levels.clone();
+            let item = WorkItem::new(move |at: &mut At<'_, Passive>| {
+                let level = at.irql();
+                seen.acquire(at).push(level);
             });
+            let gate = SpinLock::new(());
+            gate.with(at, |(), at| {
+                assert!(item.enqueue(at));
+                // On one CPU it cannot have started yet.
+                assert!(cpus > 1 || !item.enqueue(at));
+            });
+            item.flush(at);
+            assert_eq!(*levels.acquire(at), [irql::PASSIVE]);
         });
     }
 }

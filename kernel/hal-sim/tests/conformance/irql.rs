@@ -1,33 +1,31 @@
 //! Cases 68 and 70: levels and spin locks.
 
-use crate::support::{coarse, fine, spawn};
+use crate::support::{coarse, disturbed, fine, spawn};
 use ke::{Dirql, InterruptLock, SpinLock, irql, thread::ThreadOptions};
 use std::sync::Arc;
 
 /// Raising to a lower level and lowering to a higher one cannot be written: a guard owns the level that it undoes.
 #[test]
 fn c68_raising_to_each_level_and_back_restores_it() {
-    fine("c68 levels", 1, |machine| {
-        machine.main(|at| {
-            let dispatch = SpinLock::new(());
-            for level in irql::DEVICE_LOWEST..=irql::DEVICE_HIGHEST {
-                let lock = InterruptLock::<(), Dirql>::new(());
-                lock.settle(level).expect("nobody has settled it");
-                assert_eq!(lock.synchronize(at, |(), at| at.irql()), level);
-                assert_eq!(at.irql(), irql::PASSIVE);
-                dispatch.with(at, |(), at| {
-                    assert_eq!(at.irql(), irql::DISPATCH);
-                    assert_eq!(lock.synchronize(at, |(), at| at.irql()), level);
-                    assert_eq!(at.irql(), irql::DISPATCH);
-                });
-                assert_eq!(at.irql(), irql::PASSIVE);
-            }
-            // Equal: nothing to raise, nothing to lower.
-            let other = SpinLock::new(());
+    disturbed("c68 levels", 1, |at| {
+        let dispatch = SpinLock::new(());
+        for level in irql::DEVICE_LOWEST..=irql::DEVICE_HIGHEST {
+            let lock = InterruptLock::<(), Dirql>::new(());
+            lock.settle(level).expect("nobody has settled it");
+            assert_eq!(lock.synchronize(at, |(), at| at.irql()), level);
+            assert_eq!(at.irql(), irql::PASSIVE);
             dispatch.with(at, |(), at| {
-                other.with(at, |(), at| assert_eq!(at.irql(), irql::DISPATCH));
+                assert_eq!(at.irql(), irql::DISPATCH);
+                assert_eq!(lock.synchronize(at, |(), at| at.irql()), level);
                 assert_eq!(at.irql(), irql::DISPATCH);
             });
+            assert_eq!(at.irql(), irql::PASSIVE);
+        }
+        // Equal: nothing to raise, nothing to lower.
+        let other = SpinLock::new(());
+        dispatch.with(at, |(), at| {
+            other.with(at, |(), at| assert_eq!(at.irql(), irql::DISPATCH));
+            assert_eq!(at.irql(), irql::DISPATCH);
         });
     });
 }

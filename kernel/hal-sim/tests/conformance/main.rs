@@ -1,9 +1,13 @@
 //! The conformance cases, by number, on the simulated machine: each under every schedule within a bound.
 //!
-//! A test named `cNN_...` shows case NN.
+//! A test named `cNN_...` shows case NN; `docs/conformance.md` lists them and is kept up to date by [`table`].
 
+mod closures;
 mod dpc;
 mod irql;
 mod lines;
+mod passive;
+mod sets;
 mod sharers;
 mod support;
+mod table;

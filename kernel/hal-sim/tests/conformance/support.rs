@@ -32,6 +32,27 @@ pub fn coarse(name: &str, cpus: usize, setup: impl Fn(&mut Setup) + 'static) -> 
     explorer(name, cpus).run(setup)
 }
 
+/// `main` at every `Hal` call, while a device that has nothing to do with it interrupts each CPU.
+pub fn disturbed(name: &str, cpus: usize, main: impl Fn(&mut At<'_, Passive>) + Clone + Send + 'static) -> Stats {
+    fine(name, cpus, move |machine| {
+        let main = main.clone();
+        let cards: Vec<_> = (0..cpus as u32).map(|n| card_on(machine, GSI + n)).collect();
+        machine.main(move |at| {
+            let noise: Vec<_> = cards.into_iter().map(AtDirql::new).collect();
+            for (n, sharer) in (0..).zip(&noise) {
+                let line = line_at(at, GSI + n, Mode::LevelSensitive, n, VECTOR);
+                sharer.join(at, &line);
+                sharer.start(2);
+            }
+            main(at);
+            for sharer in noise {
+                sharer.finish(at);
+                sharer.leave(at);
+            }
+        });
+    })
+}
+
 pub fn spawn(
     at: &mut At<'_, Passive>,
     options: ThreadOptions,
@@ -68,8 +89,9 @@ impl Card {
         bus.set_line(stuck || self.pending > 0);
     }
 
+    /// So many have been seen; no more of them are there if the card was silenced meanwhile.
     pub fn acknowledge(&mut self, events: u32, bus: &mut BusAccess<'_>) {
-        self.pending -= events;
+        self.pending = self.pending.saturating_sub(events);
         bus.set_line(self.pending > 0 || self.stuck);
     }
 }

@@ -1,0 +1,188 @@
+//! `docs/conformance.md`: which case is shown where, made from the names of the tests.
+
+use std::{
+    collections::BTreeMap,
+    env,
+    fmt::Write,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Why a case has no test, or what its tests leave out.
+enum Note {
+    /// The tests say all.
+    None,
+    /// It cannot be written: the pairs of `framework/tests/misuse` that show it.
+    Pairs(&'static [&'static str]),
+    /// It cannot be written, and no pair shows it yet.
+    ByType(&'static str),
+    /// Part of it is by type or decided otherwise.
+    Also(&'static str),
+    /// Nothing shows it yet.
+    Open(&'static str),
+}
+
+use Note::{Also, ByType, None, Open, Pairs};
+
+const SERIALIZATION: Note = Open("automatic serialization is to come");
+const LIFE_CYCLE: Note = Open("to be shown by number in the framework's tests of the life cycle");
+
+const CASES: &[(u32, &str, Note)] = &[
+    (1, "no ISR", ByType("`EvtIsr::evt_isr` has no default")),
+    (2, "DPC and work item", Pairs(&["60_both_a_dpc_and_a_work_item"])),
+    (3, "wait lock for a DIRQL interrupt", Pairs(&["28_wait_lock_for_a_dirql_interrupt"])),
+    (4, "spin lock for a passive-level interrupt", ByType("a lock has its level in its type")),
+    (5, "parent without serialization", SERIALIZATION),
+    (6, "parent that has no callbacks", SERIALIZATION),
+    (7, "order of validation", ByType("there are no sizes and no null callbacks to validate")),
+    (8, "created when the device is started", Pairs(&["24_interrupt_in_d0_entry"])),
+    (9, "resources given at the wrong time", Pairs(&["23_registers_in_device_add", "25_resources_kept_after_prepare"])),
+    (10, "serialized DPC on a passive device ★", SERIALIZATION),
+    (11, "serialized work item on a dispatch device", SERIALIZATION),
+    (12, "deleting an interrupt", ByType("the framework owns interrupts: there is no call")),
+    (14, "more objects than resources", LIFE_CYCLE),
+    (15, "more resources than objects", LIFE_CYCLE),
+    (17, "connect forward, disconnect in reverse", LIFE_CYCLE),
+    (18, "the whole order of start and stop ★", LIFE_CYCLE),
+    (20, "a failure after the interrupts were enabled", LIFE_CYCLE),
+    (21, "a disable that fails", LIFE_CYCLE),
+    (22, "created in prepare hardware", LIFE_CYCLE),
+    (24, "low power without disconnecting ★", LIFE_CYCLE),
+    (25, "soft disconnect", Open("soft disconnect is to come")),
+    (27, "level and lock in the callbacks", None),
+    (28, "what synchronize returns, from every level ★", None),
+    (29, "one lock for IRQL 5 and 8 ★", None),
+    (31, "another lock at IRQL 9", None),
+    (33, "synchronize IRQL below the interrupt's", None),
+    (34, "nesting from an ISR", None),
+    (35, "the lock before the first enable ★", None),
+    (36, "an interrupt's lock as a spin lock ★", ByType("a lock has its level in its type")),
+    (
+        37,
+        "the lock taken twice",
+        Also("two guards at a time cannot be written; a forgotten one is a deadlock that is reported"),
+    ),
+    (40, "five queues, one run ★", None),
+    (42, "a DPC waits for the level to fall", None),
+    (43, "first arguments win", None),
+    (44, "remove", None),
+    (46, "importance", None),
+    (47, "target CPU", Also("importance and target are chosen at creation, so they cannot change after an insert")),
+    (51, "work item from DISPATCH", None),
+    (52, "serialized work item", SERIALIZATION),
+    (53, "DPC watchdog", Open("the DPC watchdog is to come")),
+    (54, "a DPC that changes the IRQL", Also("there are no APCs to count")),
+    (55, "passive ISRs sleep, and share wait locks", None),
+    (57, "trying the lock", Also("at DIRQL and at DISPATCH: pairs 44 and 42")),
+    (59, "the lock in a passive interrupt's DPC", Pairs(&["42_synchronize_passive_interrupt_in_its_dpc"])),
+    (60, "wait lock with a time-out", Open("wait locks can be tried, and have no time-out yet")),
+    (61, "level chain: first claim ★", None),
+    (63, "not shared, other mode", None),
+    (65, "a stuck line", None),
+    (68, "raise and lower", Also("lowering by raising cannot be written: pair 16")),
+    (70, "spin locks", Also("there is no try: nothing wants one")),
+];
+
+#[test]
+fn the_table_is_up_to_date() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let (page, table) = (root.join("docs/conformance.md"), table(&root));
+    if env::var_os("DIRQL_BLESS").is_some() {
+        fs::write(&page, table).expect("the page can be written");
+        return;
+    }
+    let found = fs::read_to_string(&page).unwrap_or_default();
+    assert!(
+        found == table,
+        "docs/conformance.md is not what the tests say: write it with \
+         `DIRQL_BLESS=1 cargo test -p hal-sim --test conformance table`, then look at the difference"
+    );
+}
+
+/// The page.
+fn table(root: &Path) -> String {
+    let simulated = tests_in(root, &["kernel/hal-sim/tests", "framework/tests", "drivers"]);
+    let on_qemu = tests_in(root, &["kernel/image/src"]);
+    let known = |number: &u32| CASES.iter().any(|(case, ..)| case == number);
+    for number in simulated.keys().chain(on_qemu.keys()) {
+        assert!(known(number), "a test is named after case {number}, which does not exist");
+    }
+    let mut rows = String::new();
+    let (mut open, mut unpaired) = (0, 0);
+    for (number, what, note) in CASES {
+        let shown = simulated.contains_key(number) || on_qemu.contains_key(number);
+        let (by_type, why) = match note {
+            None => (String::new(), String::new()),
+            Pairs(pairs) => {
+                (pairs.iter().map(|pair| pair_of(root, pair)).collect::<Vec<_>>().join("<br>"), String::new())
+            }
+            ByType(why) => (format!("{why}; no pair yet"), String::new()),
+            Also(why) => (String::new(), (*why).to_owned()),
+            // A test that has come since says more.
+            Open(_) if shown => (String::new(), String::new()),
+            Open(why) => (String::new(), format!("open: {why}")),
+        };
+        assert!(shown || !by_type.is_empty() || !why.is_empty(), "case {number} ({what}) has neither test nor reason");
+        open += usize::from(matches!(note, Open(_)) && !shown);
+        unpaired += usize::from(matches!(note, ByType(_)));
+        let names = |tests: &Tests| tests.get(number).map_or(String::new(), |names| names.join("<br>"));
+        let cells = [number.to_string(), (*what).to_owned(), names(&simulated), names(&on_qemu), by_type, why];
+        writeln!(rows, "| {} |", cells.join(" | ")).expect("a string grows");
+    }
+    format!(
+        "# Conformance\n\n\
+         What is shown of each case, by the names of the tests (`cNN_...`); made by `table.rs` in\n\
+         `kernel/hal-sim/tests/conformance`. *Simulated* tests run every schedule within a bound and say when they ran out\n\
+         of time. *By type* names the pair in `framework/tests/misuse` of which one half does not compile. ★: most likely to\n\
+         be got wrong. Of {} cases {open} are open, and {unpaired} that cannot be written have no pair to show it yet.\n\n\
+         | case | what | simulated | on QEMU | by type | note |\n|---|---|---|---|---|---|\n{rows}",
+        CASES.len()
+    )
+}
+
+fn pair_of(root: &Path, pair: &str) -> String {
+    for half in ["bad", "good"] {
+        let file = root.join(format!("framework/tests/misuse/{pair}.{half}.rs"));
+        assert!(file.is_file(), "there is no misuse pair {pair}");
+    }
+    format!("`{pair}`")
+}
+
+/// Names of tests by the number of their case.
+type Tests = BTreeMap<u32, Vec<String>>;
+
+fn tests_in(root: &Path, folders: &[&str]) -> Tests {
+    let mut tests = Tests::new();
+    for folder in folders {
+        for file in sources(&root.join(folder)) {
+            let text = fs::read_to_string(&file).expect("a source file is text");
+            for (number, name) in text.lines().filter_map(case_of) {
+                let package = folder.trim_start_matches("kernel/").split('/').next().unwrap_or(folder);
+                tests.entry(number).or_default().push(format!("{package} `{name}`"));
+            }
+        }
+    }
+    tests
+}
+
+/// The number and name of a test that is defined in this line.
+fn case_of(line: &str) -> Option<(u32, &str)> {
+    let name = line.trim_start().strip_prefix("fn c")?.split('(').next()?;
+    let (number, what) = name.split_once('_')?;
+    Some((number.parse().ok()?, what))
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let Ok(entries) = fs::read_dir(folder) else { return found };
+    for entry in entries {
+        let path = entry.expect("a folder can be read").path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
