@@ -1,8 +1,8 @@
 //! Lines beyond the numbered cases: nothing is lost whatever comes between two `Hal` calls.
 
-use crate::support::{AtDirql, AtPassive, GSI, VECTOR, card_on, fine, line, spawn};
-use hal_sim::{LineInput, Setup};
-use ke::{At, Line, Mode, Passive, thread::ThreadOptions};
+use crate::support::{AtDirql, AtPassive, Card, GSI, Sharer, VECTOR, card_on, fine, line, spawn};
+use hal_sim::{Device, LineInput, Setup};
+use ke::{At, Dirql, Event, IsrLevel, Line, MOST_PASSES, Mode, Passive, STORM, thread::ThreadOptions};
 use std::sync::Arc;
 
 /// Two cards, each with `events`, on one line served on the last CPU.
@@ -244,6 +244,105 @@ fn masks_of_two_members_on_two_cpus_end_up_unmasked() {
                     second.leave(at);
                 }
             });
+        });
+    }
+}
+
+#[test]
+fn an_interrupt_that_is_masked_when_it_joins_a_line_is_not_asked() {
+    for cpus in [1, 2] {
+        fine("masked before it joins", cpus, move |machine| {
+            let cards = [card_on(machine, GSI), card_on(machine, GSI)];
+            machine.main(move |at| {
+                let [first, second] = cards.map(AtDirql::new);
+                let line = line(at, Mode::LevelSensitive, cpus as u32 - 1);
+                first.join(at, &line);
+                first.start(2);
+                let masked = second.interrupt.mask(at);
+                second.join(at, &line);
+                // One that came before the line was masked is not waited for.
+                ke::flush_queued_dpcs(at);
+                assert_eq!(second.asked(), 0);
+                drop(masked);
+                first.finish(at);
+                second.start(1);
+                second.finish(at);
+                first.leave(at);
+                second.leave(at);
+            });
+        });
+    }
+}
+
+#[test]
+fn a_mask_during_a_refused_connect_leaves_the_line_open() {
+    fine("masked while refused", 2, |machine| {
+        let cards = [card_on(machine, GSI), card_on(machine, GSI)];
+        machine.main(move |at| {
+            let [owner, refused] = cards.map(AtDirql::new);
+            let line = line(at, Mode::LevelSensitive, 0);
+            owner.join(at, &line);
+            let interrupt = refused.interrupt.clone();
+            let other = spawn(at, ThreadOptions::named("masks"), move |at| drop(interrupt.mask(at)));
+            let connected =
+                refused.interrupt.connect_line(at, &line, Mode::LevelSensitive, false, refused.seen.clone());
+            assert!(connected.is_err());
+            other.join(at).expect("no device goes away here");
+            owner.start(1);
+            owner.finish(at);
+            owner.leave(at);
+        });
+    });
+}
+
+/// Two edges for each pass: the pass is asked once for both.
+#[test]
+fn an_edge_line_that_nobody_claims_is_masked_even_if_its_passes_are_slow() {
+    let setup = |machine: &mut Setup| {
+        let cards = [card_on(machine, GSI)];
+        machine.main(move |at| {
+            let [only] = cards.map(AtPassive::new);
+            let line = line(at, Mode::Latched, 0);
+            only.join(at, &line);
+            for _ in 0..STORM {
+                // Two before the line's thread comes to run.
+                ke::SpinLock::new(())
+                    .with(at, |(), _| (0..2).for_each(|_| only.card.access(|card, bus| card.pulse(bus))));
+                ke::flush_queued_dpcs(at);
+            }
+            assert!(line.has_stormed());
+            assert!(line.count() <= 2 * u64::from(STORM), "{line:?} took {}", line.count());
+            line.forgive(at);
+            only.start(1);
+            only.finish(at);
+            only.leave(at);
+        });
+    };
+    crate::support::explorer("storm of passes", 1).bound(0).random(3).run(setup);
+}
+
+/// A card that has an event again as soon as it is served.
+#[test]
+fn an_edge_line_whose_members_claim_without_end_is_masked() {
+    fn scenario<L: IsrLevel>(at: &mut At<'_, Passive>, card: Device<Card>) {
+        let endless = Sharer::<L>::new(card);
+        let line = line(at, Mode::Latched, 0);
+        endless.join(at, &line);
+        endless.card.access(|card, bus| {
+            card.again = MOST_PASSES + 10;
+            card.raise(bus);
+        });
+        ke::flush_queued_dpcs(at);
+        while !line.has_stormed() {
+            assert!(Event::new().wait_timeout(at, 1_000).is_err(), "nobody sets it");
+        }
+        assert_eq!(endless.asked(), MOST_PASSES);
+        endless.leave(at);
+    }
+    for at_dirql in [true, false] {
+        crate::support::explorer("claims without end", 1).bound(1).random(3).run(move |machine| {
+            let card = card_on(machine, GSI);
+            machine.main(move |at| if at_dirql { scenario::<Dirql>(at, card) } else { scenario::<Passive>(at, card) });
         });
     }
 }

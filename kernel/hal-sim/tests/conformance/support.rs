@@ -68,6 +68,8 @@ pub struct Card {
     pub pending: u32,
     /// Events that it will have by itself.
     pub to_come: u32,
+    /// So often it has another event when one is served.
+    pub again: u32,
     /// It holds its line, and no register says so.
     pub stuck: bool,
 }
@@ -92,6 +94,10 @@ impl Card {
     /// So many have been seen; no more of them are there if the card was silenced meanwhile.
     pub fn acknowledge(&mut self, events: u32, bus: &mut BusAccess<'_>) {
         self.pending = self.pending.saturating_sub(events);
+        if self.again > 0 {
+            self.again -= 1;
+            self.pending += 1;
+        }
         bus.set_line(self.pending > 0 || self.stuck);
     }
 }
