@@ -93,6 +93,7 @@ fn connect(
 ) -> (Arc<PciDevice>, Arc<Interrupt<Ringing>>, Arc<io::MessageSource>, Arc<Heard>) {
     let bus = Bus::enumerate(at, &hal_sim::platform());
     let function = bus.devices()[0].clone();
+    function.set_bus_master(at, true).expect("it is there");
     let message = at.msi_message(0, OLD);
     let sources = function.program_messages(at, &[Some(message)]).expect("it has one message");
     let source = Arc::new(sources.into_iter().next().expect("one was asked for"));

@@ -37,7 +37,7 @@ pub(super) struct Attached {
     pub(super) mode: Mode,
     pub(super) source: Arc<dyn Source>,
     /// The line that it is a member of.
-    line: Option<Arc<Line>>,
+    pub(super) line: Option<Arc<Line>>,
 }
 
 /// Why an interrupt was not connected; nothing has changed.
@@ -81,6 +81,10 @@ pub enum ConnectError {
         /// How the line signals.
         line: Mode,
     },
+    /// It is not connected, so it cannot be moved.
+    NotConnected,
+    /// It is a member of a line, so it cannot be moved alone.
+    OnALine,
     /// No memory for the thread in which passive-level ISRs run.
     OutOfMemory,
 }
@@ -100,6 +104,8 @@ impl fmt::Display for ConnectError {
             }
             Self::OtherMode { line: Mode::Latched } => f.write_str("the line is edge triggered"),
             Self::OtherMode { line: Mode::LevelSensitive } => f.write_str("the line is level triggered"),
+            Self::NotConnected => f.write_str("the interrupt is not connected"),
+            Self::OnALine => f.write_str("the interrupt is on a line, which moves with all its members"),
             Self::OutOfMemory => f.write_str("there is no memory for the passive-level interrupt's thread"),
         }
     }
@@ -129,6 +135,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
         let irql = self.check_level(vector)?;
         let Connection { mode, source, .. } = connection;
         let attached = Attached { cpu, vector, mode, source, line: None };
+        let _setup = self.setup.acquire(at);
         hal::system(at.hal).connected.claim(at, self.clone(), |hal| {
             if self.is_connected() {
                 return Err(ConnectError::Connected);
@@ -174,6 +181,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
         let source: Arc<dyn Source> = Arc::new(Share::new(line.clone()));
         let (cpu, vector, mode) = (line.cpu(), line.vector(), line.mode());
         let attached = Attached { cpu, vector, mode, source, line: Some(line.clone()) };
+        let _setup = self.setup.acquire(at);
         hal::system(at.hal).connected.claim(at, self.clone(), |hal| {
             if self.is_connected() {
                 return Err(ConnectError::Connected);
@@ -190,14 +198,14 @@ impl<R: ServiceRoutine> Interrupt<R> {
         let member = Member { head: Arc::as_ptr(self).cast(), ask, shares };
         self.settle_mask(at);
         if let Err(error) = line.add(at, member) {
-            let _context = self.disconnect(at);
+            let _context = self.detach(at);
             return Err(error);
         }
         Ok(())
     }
 
     /// The class of `vector`, if an interrupt with this lock can be connected there.
-    fn check_level(&self, vector: u8) -> Result<u8, ConnectError> {
+    pub(super) fn check_level(&self, vector: u8) -> Result<u8, ConnectError> {
         let (irql, ceiling) = (vector >> 4, self.lock.ceiling());
         if !(irql::DEVICE_LOWEST..=irql::DEVICE_HIGHEST).contains(&irql) {
             return Err(ConnectError::NotADeviceVector(vector));
@@ -230,6 +238,12 @@ impl<R: ServiceRoutine> Interrupt<R> {
     #[track_caller]
     pub fn disconnect(&self, at: &mut At<'_, Passive>) -> Option<R::Context> {
         at.point(Point::Disconnect, self.address(), Location::caller());
+        let _setup = self.setup.acquire(at);
+        self.detach(at)
+    }
+
+    /// With `setup` held.
+    fn detach(&self, at: &mut At<'_, Passive>) -> Option<R::Context> {
         if !self.connected.swap(false, AcqRel) {
             return None;
         }

@@ -15,6 +15,8 @@ use crate::{
     interrupt_lock::InterruptLock,
     level::{Dirql, Dispatch, IsrLevel, Level, Passive, irql},
     raw_dpc::{DpcKind, RawDpc},
+    spin_lock::SpinLock,
+    wait_lock::WaitLock,
     work::{RawWork, WorkKind},
 };
 use alloc::{string::String, sync::Arc, vec, vec::Vec};
@@ -31,6 +33,7 @@ use core::{
 
 mod connect;
 mod mask;
+mod moving;
 mod registry;
 mod serve;
 
@@ -145,6 +148,10 @@ pub struct Interrupt<R: ServiceRoutine> {
     work: RawWork,
     /// Null while it is not connected. Read at DISPATCH or above; freed after a barrier.
     attached: AtomicPtr<Attached>,
+    /// Held over connecting, moving and disconnecting.
+    setup: WaitLock<()>,
+    /// Where it was before it moved, and what it had counted by then.
+    earlier: SpinLock<Vec<(u32, u64)>>,
 }
 
 // SAFETY: the context changes only while nobody can reach it: under the registry's lock before `connected` is set, and
@@ -172,6 +179,8 @@ impl<R: ServiceRoutine> Interrupt<R> {
             masks: AtomicU32::new(0),
             work: RawWork::new(const { &Self::WORK }),
             attached: AtomicPtr::default(),
+            setup: WaitLock::new(()),
+            earlier: SpinLock::new(Vec::new()),
         });
         let address = Arc::as_ptr(&this).cast::<()>();
         this.dpc.set_context(address);
@@ -238,11 +247,17 @@ impl<R: ServiceRoutine> Interrupt<R> {
 
     /// WdfInterruptGetInfo: `None` while it is not connected. IRQL <= DISPATCH.
     pub fn info<L: crate::AtMost<Dispatch>>(&self, at: &mut At<'_, L>) -> Option<InterruptInfo> {
-        let raised = at.raise_to_dispatch();
+        let mut raised = at.raise_to_dispatch();
+        let at = &mut raised.at;
+        let mut counts = vec![0; at.cpu_count() as usize];
+        let mut counted = 0;
+        for &(cpu, total) in self.earlier.acquire(at).iter() {
+            counts[cpu as usize] += total - counted;
+            counted = total;
+        }
         // SAFETY: at DISPATCH until `raised` drops, which is after the last use.
         let attached = unsafe { self.attached() }?;
-        let mut counts = vec![0; raised.at.cpu_count() as usize];
-        counts[attached.cpu as usize] = self.count();
+        counts[attached.cpu as usize] += self.count() - counted;
         Some(InterruptInfo {
             name: self.routine.describe(),
             vector: attached.vector,

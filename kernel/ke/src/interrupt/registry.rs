@@ -54,6 +54,11 @@ impl Registry {
         })
     }
 
+    /// Runs `f` while nobody else takes a vector.
+    pub(super) fn with_lock<T>(&self, at: &mut At<'_, Passive>, f: impl FnOnce() -> T) -> T {
+        self.connected.with(at, |_, _| f())
+    }
+
     pub(super) fn release(&self, at: &mut At<'_, Passive>, address: *const ()) {
         let released = self.connected.with(at, |connected, _| {
             let place = connected.iter().position(|each| ptr::eq(each.address(), address))?;
