@@ -72,49 +72,50 @@ impl AcpiBus {
     fn add_devices(&mut self, at: &mut At<'_, Passive>, platform: &'static Platform, aml: Arc<Aml>) {
         let mut roots = Vec::new();
         for node in aml.devices().iter().filter(|node| node.is_enabled()) {
-            match self.device(at, platform, &aml, node) {
-                Ok(device) if ROOTS.iter().any(|id| device.matches(id)) => match root(at, &aml, node) {
-                    Ok(root) => roots.push(root),
+            match root(at, &aml, node) {
+                Some(Ok(root)) => roots.push(root),
+                Some(Err(error)) => self.problems.push(error),
+                None => match device(at, platform, &aml, node) {
+                    Ok(device) => self.devices.extend(device.map(Arc::new)),
                     Err(error) => self.problems.push(error),
                 },
-                Ok(device) if device.hid.is_empty() || KERNELS_OWN.contains(&device.hid.as_str()) => {}
-                Ok(device) => self.devices.push(Arc::new(device)),
-                Err(error) => self.problems.push(error),
             }
         }
         self.devices.extend(fixed(platform).map(Arc::new));
         self.lines = Some(Arc::new(PciLines::new(aml.clone(), platform, roots)));
         self.aml = Some(aml);
     }
+}
 
-    /// The device at `node`; one that is the kernel's own, or nobody's, without resources.
-    fn device(
-        &self,
-        at: &mut At<'_, Passive>,
-        platform: &Platform,
-        aml: &Aml,
-        node: &Node,
-    ) -> Result<AcpiDevice, AcpiError> {
-        let mut device = AcpiDevice { name: node.path.clone(), ..AcpiDevice::default() };
-        if node.has("_HID") {
-            device.hid = ids(aml.call(at, &format!("{}._HID", node.path), Vec::new())?).into_iter().next().unwrap_or_default();
+/// The device at `node`, if it is one for drivers.
+fn device(
+    at: &mut At<'_, Passive>,
+    platform: &Platform,
+    aml: &Aml,
+    node: &Node,
+) -> Result<Option<AcpiDevice>, AcpiError> {
+    let mut all_ids = |name: &str| {
+        if !node.has(name) {
+            return Ok(Vec::new());
         }
-        let is_drivers = !device.hid.is_empty() && !KERNELS_OWN.contains(&device.hid.as_str());
-        if is_drivers && node.has("_CID") {
-            device.cids = ids(aml.call(at, &format!("{}._CID", node.path), Vec::new())?);
-        }
-        if is_drivers && node.has("_CRS") && !ROOTS.iter().any(|id| device.matches(id)) {
-            let path = format!("{}._CRS", node.path);
-            let found = resource::decode(&aml.buffer(at, &path)?);
-            let found = found.map_err(|error| AcpiError::Failed { path, why: error.to_string() })?;
-            // SAFETY: `_CRS` says that they are the device's, which is none of the kernel's own.
-            let range = |(first, len)| unsafe { PortRange::new(first, len) };
-            device.ports = found.ports.into_iter().map(range).collect();
-            device.memory = found.memory;
-            device.lines = found.interrupts.into_iter().map(|i| isa::line(i, &platform.overrides)).collect();
-        }
-        Ok(device)
+        aml.call(at, &format!("{}.{name}", node.path), Vec::new()).map(ids)
+    };
+    let Some(hid) = all_ids("_HID")?.into_iter().next().filter(|hid| !KERNELS_OWN.contains(&hid.as_str())) else {
+        return Ok(None);
+    };
+    let cids = all_ids("_CID")?;
+    let mut device = AcpiDevice { name: node.path.clone(), hid, cids, ..AcpiDevice::default() };
+    if node.has("_CRS") {
+        let path = format!("{}._CRS", node.path);
+        let found = resource::decode(&aml.buffer(at, &path)?);
+        let found = found.map_err(|error| AcpiError::Failed { path, why: error.to_string() })?;
+        // SAFETY: `_CRS` says that they are the device's, which is none of the kernel's own.
+        let range = |(first, len)| unsafe { PortRange::new(first, len) };
+        device.ports = found.ports.into_iter().map(range).collect();
+        device.memory = found.memory;
+        device.lines = found.interrupts.into_iter().map(|i| isa::line(i, &platform.overrides)).collect();
     }
+    Ok(Some(device))
 }
 
 /// The ids that a `_HID` or `_CID` says.
@@ -127,11 +128,18 @@ fn ids(value: AcpiValue) -> Vec<String> {
     }
 }
 
-fn root(at: &mut At<'_, Passive>, aml: &Aml, node: &Node) -> Result<Root, AcpiError> {
-    let mut number = |name: &str| {
-        if node.has(name) { aml.integer(at, &format!("{}.{name}", node.path)) } else { Ok(0) }
+/// The host bridge that `node` is, if it is one. PASSIVE.
+pub(crate) fn root(at: &mut At<'_, Passive>, aml: &Aml, node: &Node) -> Option<Result<Root, AcpiError>> {
+    let mut is_root = |name: &str| {
+        let said = node.has(name).then(|| aml.call(at, &format!("{}.{name}", node.path), Vec::new()));
+        said.and_then(Result::ok).is_some_and(|value| ids(value).iter().any(|id| ROOTS.contains(&id.as_str())))
     };
-    Ok(Root { segment: number("_SEG")? as u16, bus: number("_BBN")? as u8, path: node.path.clone() })
+    (is_root("_HID") || is_root("_CID")).then(|| {
+        let mut number = |name: &str| {
+            if node.has(name) { aml.integer(at, &format!("{}.{name}", node.path)) } else { Ok(0) }
+        };
+        Ok(Root { segment: number("_SEG")? as u16, bus: number("_BBN")? as u8, path: node.path.clone() })
+    })
 }
 
 /// ACPI's own registers and the SCI, as a device.

@@ -15,6 +15,7 @@ use crate::{
     acpi_handler::{self, Machine},
     aml_name::{self, shortened},
     notify::{self, Site},
+    pci_path,
     start,
 };
 use acpi::{
@@ -35,7 +36,7 @@ use alloc::{
     vec::Vec,
 };
 use core::{fmt, slice, str::FromStr};
-use io::{AcpiError, AcpiMethods, AcpiValue, GpeMethod, Notification};
+use io::{AcpiError, AcpiMethods, AcpiValue, GpeMethod, Location, Notification};
 use ke::{At, Passive, WaitLock};
 
 /// Bits of `_STA`.
@@ -134,6 +135,11 @@ impl Aml {
         &self.devices
     }
 
+    /// The device at `path`, if it is there.
+    pub fn device(&self, path: &str) -> Option<&Node> {
+        self.devices.iter().find(|device| device.path == path)
+    }
+
     /// Evaluates the object at the absolute `path`; a method is called with `arguments`. PASSIVE.
     pub fn call(
         &self,
@@ -204,7 +210,7 @@ impl Aml {
         let name = shortened(name);
         // Names mean what they mean in the method that has the site.
         let scope = method_with(interpreter, &notify::marker(number)).unwrap_or_default();
-        let device = aml_name::resolve(&scope, &name, |path| self.devices.iter().any(|device| device.path == path));
+        let device = aml_name::resolve(&scope, &name, |path| self.device(path).is_some());
         Some(Notification { device: device.unwrap_or(name), value: *value })
     }
 }
@@ -222,6 +228,10 @@ impl AcpiMethods for Aml {
         let state = self.state.acquire(at);
         let notified = acpi_handler::take_notified();
         notified.filter_map(|number| self.notification(&state.interpreter, number)).collect()
+    }
+
+    fn location(&self, at: &mut At<'_, Passive>, path: &str) -> Option<Location> {
+        pci_path::location(at, self, path)
     }
 
     fn gpe_methods(&self, _: &mut At<'_, Passive>) -> Vec<GpeMethod> {

@@ -58,6 +58,7 @@ bare_metal! {
     mod interrupt_entry;
     mod lock;
     mod machine;
+    mod pci_path;
     mod pic;
     mod smp;
     mod stacks;

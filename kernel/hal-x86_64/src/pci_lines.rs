@@ -4,7 +4,7 @@
 
 use crate::{
     acpi::Platform,
-    aml::{Aml, Node},
+    aml::Aml,
     aml_name,
     isa,
     prt::{self, Source, Table},
@@ -95,10 +95,6 @@ impl PciLines {
         self.known.acquire(at).problems.clone()
     }
 
-    fn node(&self, path: &str) -> Option<&Node> {
-        self.aml.devices().iter().find(|device| device.path == path)
-    }
-
     /// The path of the bus behind `bridge`, which is on the bus with the path `bus`.
     fn behind(
         &self,
@@ -128,7 +124,7 @@ impl PciLines {
         if let Some(table) = known.tables.get(bus) {
             return Some(table.clone());
         }
-        if !self.node(bus)?.has("_PRT") {
+        if !self.aml.device(bus)?.has("_PRT") {
             return None;
         }
         let path = format!("{bus}._PRT");
@@ -148,7 +144,7 @@ impl PciLines {
     }
 
     fn link_path(&self, bus: &str, name: &str) -> Option<String> {
-        aml_name::resolve(bus, &aml_name::shortened(name), |path| self.node(path).is_some())
+        aml_name::resolve(bus, &aml_name::shortened(name), |path| self.aml.device(path).is_some())
     }
 
     fn line(&self, at: &mut At<'_, Passive>, known: &mut Known, bus: &str, source: &Source) -> Option<Line> {

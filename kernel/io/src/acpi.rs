@@ -3,7 +3,7 @@
 //! Whoever runs AML (the HAL) fills in [`AcpiDevice`]s and answers for [`AcpiMethods`]; here they are plain data, beside
 //! the PCI functions, with what a driver needs: hardware ids, ports, memory and lines.
 
-use crate::{Line, PortRange};
+use crate::{Line, Location, PortRange};
 use alloc::{string::String, vec::Vec};
 use core::{fmt, ops::Range};
 use ke::{At, Passive};
@@ -153,6 +153,9 @@ pub trait AcpiMethods: Send + Sync {
 
     /// Takes what methods have told about devices since the last time, the same thing once. PASSIVE.
     fn notifications(&self, at: &mut At<'_, Passive>) -> Vec<Notification>;
+
+    /// The PCI function that the device at `path` is, if it is one: what a notification is about. PASSIVE.
+    fn location(&self, at: &mut At<'_, Passive>, path: &str) -> Option<Location>;
 
     /// The methods of general purpose events (`\_GPE._Lxx`, `_Exx`), by event. PASSIVE.
     fn gpe_methods(&self, at: &mut At<'_, Passive>) -> Vec<GpeMethod>;
