@@ -111,6 +111,10 @@ fn assign_lines<D: Device>(
     taken: &mut Taken,
     at: &mut At<'_, Passive>,
 ) -> Result<Vec<Option<Assignment>>> {
+    if let Some((pci, _)) = around.hardware.messages() {
+        // Whatever has run the function before: with messages on it does not drive its line.
+        pci.disable_messages(at)?;
+    }
     let lines = if around.shared.lines.are_usable() { lines } else { &[] };
     let mut cores = Vec::new();
     for (n, line) in lines.iter().enumerate() {

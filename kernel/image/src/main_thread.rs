@@ -7,6 +7,7 @@ use crate::{
 use alloc::vec::Vec;
 use framework::DeviceState;
 use hal_x86_64::{
+    acpi_bus::AcpiBus,
     boot::BootInfo,
     cmdline,
     debug_exit::{self, ExitCode},
@@ -24,15 +25,22 @@ pub fn main(at: &mut At<'_, Passive>, boot: &'static BootInfo) {
     at.print(format_args!("Dirql {}: {cpus} CPU{plural}, {mode:?}, {free} MiB free\n", env!("CARGO_PKG_VERSION")));
 
     let drivers = match drivers::chosen(cmdline::value(settings, "drivers")) {
-        Ok(drivers) => drivers,
+        // `lines=edu#1,edu#2`: devices that use their interrupt lines although they have messages.
+        Ok(drivers) => {
+            drivers.into_iter().map(|d| d.on_lines(cmdline::value(settings, "lines").unwrap_or(""))).collect()
+        }
         Err(why) => {
             at.print(format_args!("{why}\n"));
             debug_exit::exit(ExitCode::Failed)
         }
     };
-    let mut machine = Machine::start(at, platform(), drivers);
+    let acpi = AcpiBus::start(at);
+    let mut machine = Machine::start(at, acpi.add_to(platform()), drivers);
     bench::note_boot();
     report(&machine, at);
+    for problem in acpi.problems(at) {
+        at.print(format_args!("note: {problem}\n"));
+    }
     let all_well = match commands {
         Some(commands) => monitor::run_all(&mut machine, &commands, at),
         None => {
@@ -64,6 +72,11 @@ fn report(machine: &Machine, at: &mut At<'_, Passive>) {
             (Some(name), state) => at.print(format_args!("{name} at {}: {state}\n", row.location)),
             (None, DeviceState::Failed(status)) => at.print(format_args!("{}: {status}\n", row.location)),
             (None, _) => {}
+        }
+    }
+    for row in machine.pnp().acpi_devices(at) {
+        if let Some(name) = &row.name {
+            at.print(format_args!("{name} at {}: {}\n", row.acpi.name, row.state));
         }
     }
     for problem in machine.pnp().problems(at) {

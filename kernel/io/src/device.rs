@@ -121,13 +121,6 @@ impl PciDevice {
         self.function(at).change_command(Command::MEMORY, Command::empty())
     }
 
-    /// Lets the function assert its line, and send no messages: for a driver that wants the line of a function that has
-    /// both. [`Self::enable`] goes before. PASSIVE.
-    pub fn use_line(&self, at: &mut At<'_, Passive>) -> Result<(), Error> {
-        self.disable_messages(at)?;
-        self.function(at).change_command(Command::empty(), Command::INTERRUPT_DISABLE)
-    }
-
     /// Lets the function start transfers, or no longer. When this returns `Ok` after switching off, nothing more comes
     /// and what was under way has arrived: the read-back pushed it. Messages need it too. PASSIVE.
     pub fn set_bus_master(&self, at: &mut At<'_, Passive>, on: bool) -> Result<(), Error> {

@@ -8,6 +8,7 @@ use super::{
 use alloc::string::String;
 use hal_x86_64::console;
 use ke::{At, Event, Passive};
+use serial::Serial;
 
 const PROMPT: &str = "dirql> ";
 /// How long the CPU may sleep before the console is looked at again: no person notices.
@@ -31,7 +32,7 @@ pub fn interact(machine: &mut Machine, at: &mut At<'_, Passive>) {
     at.print(format_args!("Type `help` for the commands.\n"));
     while !machine.ended {
         at.print(format_args!("{PROMPT}"));
-        match read_line(at) {
+        match read_line(machine, at) {
             Some(line) if line.trim().is_empty() => {}
             Some(line) => {
                 run(machine, line.trim(), at);
@@ -50,10 +51,10 @@ fn run(machine: &mut Machine, command: &str, at: &mut At<'_, Passive>) -> bool {
 }
 
 /// The next line; `None` at the end of the input.
-fn read_line(at: &mut At<'_, Passive>) -> Option<String> {
+fn read_line(machine: &Machine, at: &mut At<'_, Passive>) -> Option<String> {
     let mut line = Line::default();
     loop {
-        match line.byte(next_byte(at)) {
+        match line.byte(next_byte(machine, at)) {
             Edit::Nothing => {}
             Edit::Added(character) => at.print(format_args!("{character}")),
             Edit::Erased(count) => (0..count).for_each(|_| at.print(format_args!("\x08 \x08"))),
@@ -70,9 +71,16 @@ fn read_line(at: &mut At<'_, Passive>) -> Option<String> {
     }
 }
 
-fn next_byte(at: &mut At<'_, Passive>) -> u8 {
+/// From the serial port's driver while it is started, else from the kernel's own console, which polls.
+fn next_byte(machine: &Machine, at: &mut At<'_, Passive>) -> u8 {
+    let ports = machine.pnp().devices_of::<Serial>();
     let pause = Event::new();
     loop {
+        let mut byte = [0];
+        let read = ports.first().and_then(|port| port.with(at, |port, at| port.read(at, &mut byte)).ok());
+        if let Some(Ok(_)) = read {
+            return byte[0];
+        }
         if let Some(byte) = console::read_byte() {
             return byte;
         }
