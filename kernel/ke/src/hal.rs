@@ -185,6 +185,8 @@ pub enum Point {
     WorkItemEnd,
     TimerStart,
     TimerEnd,
+    /// No callback of the object runs or will run.
+    Disconnected,
 }
 
 /// Where a suspended thread continues: two words that belong to the HAL.

@@ -12,7 +12,8 @@
 //! **Invariant:** the members are an array that is never changed, only replaced; the old one is freed when the barrier on
 //! the line's CPU, and the turn of the pass at PASSIVE, say that nobody walks it.
 //!
-//! **Invariant:** the source is masked while anybody wants it masked: a member, the pass, a storm, or nobody being there.
+//! **Invariant:** the source is masked while there is a storm or nobody is there; a level line also while a member or the pass
+//! wants it masked. An edge line latches for a member instead: a controller forgets edges that find its input masked.
 
 use crate::{
     at::At,
@@ -107,8 +108,10 @@ pub struct Line {
     unclaimed: AtomicU64,
     last_unclaimed: AtomicU64,
     unclaimed_in_a_row: AtomicU32,
-    /// How many want the source masked.
+    /// How many members want it masked, the pass over those at PASSIVE included.
     masks: AtomicU32,
+    /// How many reasons there are to let nothing through: nobody is there, a storm.
+    shuts: AtomicU32,
     /// A [`Storm`].
     stormed: AtomicU8,
     report: RawDpc,
@@ -158,8 +161,9 @@ impl Line {
             cpu,
             vector,
             source,
-            // Nobody is there yet, which wants it masked.
-            masks: AtomicU32::new(1),
+            masks: AtomicU32::new(0),
+            // Nobody is there yet.
+            shuts: AtomicU32::new(1),
             count: AtomicU64::new(0),
             unclaimed: AtomicU64::new(0),
             last_unclaimed: AtomicU64::new(0),
@@ -221,7 +225,11 @@ impl Line {
     pub fn forgive<L: Level>(&self, at: &mut At<'_, L>) {
         self.unclaimed_in_a_row.store(0, Relaxed);
         if self.stormed.swap(Storm::None as u8, AcqRel) != Storm::None as u8 {
-            self.mask_less(&mut at.raise_to_dirql(irql::DEVICE_HIGHEST).at);
+            if self.mode == Mode::Latched {
+                // An edge may have been lost meanwhile.
+                self.head.latched.store(true, SeqCst);
+            }
+            self.open(&mut at.raise_to_dirql(irql::DEVICE_HIGHEST).at);
         }
     }
 
@@ -258,7 +266,7 @@ impl Line {
         self.replace(at, all);
         if first {
             target.vector(self.vector).store(Arc::as_ptr(self).cast::<Head>().cast_mut(), Release);
-            self.mask_less(&mut at.raise_to_dirql(irql::DEVICE_HIGHEST).at);
+            self.open(&mut at.raise_to_dirql(irql::DEVICE_HIGHEST).at);
         }
         Ok(())
     }
@@ -273,7 +281,7 @@ impl Line {
         let (nobody, nobody_at_passive) =
             (all.is_empty(), all.iter().all(|member| matches!(member.ask, Ask::AtDirql(_))));
         if nobody {
-            self.mask_more(&mut at.raise_to_dirql(irql::DEVICE_HIGHEST).at);
+            self.shut(&mut at.raise_to_dirql(irql::DEVICE_HIGHEST).at);
             let cpu = percpu::of(at.hal, self.cpu).expect("adding a member checked that the machine has this CPU");
             cpu.vector(self.vector).store(ptr::from_ref(&cpu.unexpected).cast_mut(), Release);
         }
@@ -330,24 +338,42 @@ impl Line {
         self.settle_source(at);
     }
 
-    /// Makes the source agree with the number of masks, whoever else changes it at the same time.
+    /// One more reason to let nothing through: nobody is there, or a storm.
+    fn shut(&self, at: &mut At<'_, Dirql>) {
+        self.shuts.fetch_add(1, AcqRel);
+        self.settle_source(at);
+    }
+
+    /// One less.
+    fn open(&self, at: &mut At<'_, Dirql>) {
+        self.shuts.fetch_sub(1, AcqRel);
+        self.settle_source(at);
+    }
+
+    /// Makes source and head agree with who wants the line masked, whoever else changes it at the same time.
     fn settle_source(&self, at: &mut At<'_, Dirql>) {
         loop {
-            let masked = self.masks.load(Acquire) != 0;
-            if masked {
-                if !self.source.mask(at) {
-                    self.head.set_routine(dispatch::latch);
-                }
-            } else {
-                self.head.set_routine(self.routine());
-                self.source.unmask(at);
-                if self.head.latched.swap(false, SeqCst) {
-                    at.hal.send_vector(self.cpu, self.vector);
-                }
-            }
-            if (self.masks.load(Acquire) != 0) == masked {
+            let wishes = (self.masks.load(Acquire) != 0, self.shuts.load(Acquire) != 0);
+            self.apply(wishes, at);
+            if wishes == (self.masks.load(Acquire) != 0, self.shuts.load(Acquire) != 0) {
                 return;
             }
+        }
+    }
+
+    fn apply(&self, (masked, shut): (bool, bool), at: &mut At<'_, Dirql>) {
+        // A controller forgets the edges that find its input masked: for a member they are latched here instead.
+        let latching = masked && self.mode == Mode::Latched;
+        if shut || masked && !latching {
+            if !self.source.mask(at) {
+                self.head.set_routine(dispatch::latch);
+            }
+            return;
+        }
+        self.head.set_routine(if latching { dispatch::latch } else { self.routine() });
+        self.source.unmask(at);
+        if !latching && self.head.latched.swap(false, SeqCst) {
+            at.hal.send_vector(self.cpu, self.vector);
         }
     }
 
@@ -416,7 +442,7 @@ impl Line {
     #[cold]
     fn storm(&self, why: Storm, at: &mut At<'_, Dirql>) {
         if self.stormed.compare_exchange(Storm::None as u8, why as u8, AcqRel, Relaxed).is_ok() {
-            self.mask_more(at);
+            self.shut(at);
             let cpu = percpu::of(at.hal, self.cpu).expect("adding a member checked that the machine has this CPU");
             // SAFETY: a line is flushed before it goes; above DISPATCH with interrupts on.
             unsafe { self.report.insert_on(at.hal, cpu, Importance::MediumHigh, [0; 2], || ()) };

@@ -239,7 +239,9 @@ impl<R: ServiceRoutine> Interrupt<R> {
     pub fn disconnect(&self, at: &mut At<'_, Passive>) -> Option<R::Context> {
         at.point(Point::Disconnect, self.address(), Location::caller());
         let _setup = self.setup.acquire(at);
-        self.detach(at)
+        let context = self.detach(at);
+        at.note(Point::Disconnected, self.address());
+        context
     }
 
     /// With `setup` held.
