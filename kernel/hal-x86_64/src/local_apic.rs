@@ -169,6 +169,11 @@ pub fn start_timer(ticks: u32) {
     write(TIMER_INITIAL, ticks);
 }
 
+/// Lets this CPU's timer interrupt at `vector` instead of the clock's, until [`mask_timer`].
+pub fn aim_timer(vector: u8) {
+    write(LVT_TIMER, u32::from(vector));
+}
+
 /// Lets the timer run without an interrupt, for calibration.
 pub fn mask_timer(masked: bool) {
     write(LVT_TIMER, u32::from(CLOCK_VECTOR) | if masked { MASKED } else { 0 });
