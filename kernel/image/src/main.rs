@@ -18,6 +18,8 @@ mod main_thread;
 mod monitor;
 #[cfg(target_os = "none")]
 mod selftest;
+#[cfg(target_os = "none")]
+mod sweep;
 
 #[cfg(not(target_os = "none"))]
 fn main() {

@@ -1,7 +1,7 @@
 //! The commands.
 
 use super::{edu, machine::Machine, show, words::Arguments};
-use crate::{bench, crash, drivers::FAULTY, selftest};
+use crate::{bench, crash, drivers::FAULTY, selftest, sweep};
 use alloc::{format, string::String, vec::Vec};
 use faulty::{Faulty, Place};
 use framework::Status;
@@ -30,6 +30,7 @@ const COMMANDS: &[Command] = &[
     Command { usage: "start DEVICE", what: "starts a stopped device", run: start },
     Command { usage: "selftest", what: "checks the core on this machine", run: run_selftest },
     Command { usage: "bench", what: "runs what `cargo xtask bench` measures, and waits for it", run: run_bench },
+    Command { usage: "sweep [NAME]", what: "interrupts every instruction of the core's sequences", run: run_sweep },
     Command { usage: CRASH, what: "ends in a bug check, to see one", run: run_crash },
     Command { usage: "shutdown", what: "stops all devices and the machine", run: shutdown },
 ];
@@ -105,6 +106,12 @@ fn run_bench(machine: &mut Machine, words: Arguments<'_>, at: &mut At<'_, Passiv
 fn run_selftest(machine: &mut Machine, words: Arguments<'_>, at: &mut At<'_, Passive>) -> Outcome {
     words.end()?;
     selftest::run(machine.pnp(), at)
+}
+
+fn run_sweep(machine: &mut Machine, mut words: Arguments<'_>, at: &mut At<'_, Passive>) -> Outcome {
+    let only = words.next();
+    words.end()?;
+    sweep::run(machine.pnp(), only, at)
 }
 
 fn shutdown(machine: &mut Machine, words: Arguments<'_>, _: &mut At<'_, Passive>) -> Outcome {

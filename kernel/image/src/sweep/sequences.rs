@@ -1,0 +1,166 @@
+//! What is swept: each sequence of instructions, and what it must have led to by itself.
+
+use super::shot::{Counts, End, Runs, Shot, connect, lock_of_class};
+use alloc::{string::String, sync::Arc};
+use edu::Edu;
+use framework::DeviceRef;
+use hal_x86_64::X86Hal;
+use ke::{
+    At, Claim, Dirql, Dispatch, Interrupt, InterruptLock, Passive, ServiceRoutine, SpinLock, WorkItem, WorkRoutine,
+    hal::Hal, irql,
+};
+
+/// The ceiling of the lock, between the classes of the shots.
+pub const CEILING: u8 = 8;
+
+/// What edu's status is raised with: a bit that its DPC sees and nobody waits for.
+const NOBODYS: u32 = 0x200;
+
+/// A sequence.
+pub struct Sequence {
+    pub name: &'static str,
+    pub run: fn(&Stand, &Shot, &mut At<'_, Passive>),
+    pub ends: &'static [End],
+    /// Besides the shot, the sequence itself leads to one of these.
+    pub leads_to: &'static [Effect],
+    /// Whether the sequence ends only after the shot: it waits for it.
+    pub waits: bool,
+    /// Whether the sequence disconnects the shot's interrupt: what it leads to may end before its ISR, or after it.
+    pub disconnects: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// The ISR and the DPC of an interrupt that the program raises.
+    Software,
+    /// A work item.
+    WorkItem,
+    /// The ISR of the edu device.
+    Edu,
+}
+
+const fn sequence(name: &'static str, run: fn(&Stand, &Shot, &mut At<'_, Passive>)) -> Sequence {
+    Sequence { name, run, ends: &End::ALL, leads_to: &[], waits: false, disconnects: false }
+}
+
+pub const SEQUENCES: &[Sequence] = &[
+    sequence("spin_lock", |stand, _, at| drop(stand.spin.acquire(at))),
+    sequence("interrupt_lock", |stand, _, at| drop(stand.lock.acquire(at))),
+    sequence("synchronize", |stand, _, at| stand.lock.synchronize(at, |sections, _| *sections += 1)),
+    Sequence {
+        leads_to: &[Effect::Software],
+        ..sequence("isr_dpc", |stand, _, _| X86Hal.send_vector(0, stand.software_vector))
+    },
+    Sequence {
+        leads_to: &[Effect::Software],
+        ..sequence("raise_under_lock", |stand, _, at| {
+            stand.lock.synchronize(at, |_, _| X86Hal.send_vector(0, stand.software_vector));
+        })
+    },
+    Sequence {
+        leads_to: &[Effect::Edu],
+        ..sequence("edu", |stand, _, at| {
+            // A device that is gone interrupts nobody: the count of its interrupts tells.
+            let _gone = stand.edu.with(at, |edu, at| edu.raise_unasked(at, NOBODYS));
+        })
+    },
+    Sequence {
+        leads_to: &[Effect::WorkItem],
+        ..sequence("work_item", |stand, _, at| {
+            stand.item.enqueue(at);
+        })
+    },
+    Sequence {
+        waits: true,
+        ..sequence("block_wake", |_, shot, at| {
+            // This thread uses no device, so nothing but the event ends the wait.
+            let _gone = shot.done().wait(at);
+        })
+    },
+    sequence("mask_unmask", |_, shot, at| shot.mask(at).unmask(at)),
+    Sequence {
+        ends: &[End::Dpc, End::WorkItem, End::PassiveIsr],
+        disconnects: true,
+        ..sequence("disconnect", |_, shot, at| shot.disconnect(at))
+    },
+];
+
+/// What the sequences work on.
+pub struct Stand {
+    spin: SpinLock<u32>,
+    lock: InterruptLock<u32>,
+    software: Arc<Interrupt<Software>>,
+    software_vector: u8,
+    item: WorkItem<Item>,
+    edu: DeviceRef<Edu>,
+}
+
+impl Stand {
+    pub fn new(at: &mut At<'_, Passive>, edu: &DeviceRef<Edu>) -> Result<Self, String> {
+        let lock: InterruptLock<u32> = lock_of_class(CEILING)?;
+        let software = Interrupt::new(Software(Counts::default()), lock.clone());
+        let software_vector = connect(at, &software, CEILING)?;
+        let item = WorkItem::new(Item(Counts::default()));
+        Ok(Stand { spin: SpinLock::new(0), lock, software, software_vector, item, edu: edu.clone() })
+    }
+
+    pub fn end(self, at: &mut At<'_, Passive>) {
+        self.software.disconnect(at);
+        self.item.flush(at);
+    }
+
+    pub fn reset(&self) {
+        self.software.routine().0.reset();
+        self.item.routine().0.reset();
+    }
+
+    /// What the software-raised interrupt and the work item have done. Takes no lock.
+    pub fn runs(&self) -> [Runs; 2] {
+        [self.software.routine().0.runs(), self.item.routine().0.runs()]
+    }
+
+    /// What `sequence` must have made of both.
+    pub fn expected(sequence: &Sequence) -> [Runs; 2] {
+        let one_if = |effect| u32::from(sequence.leads_to.contains(&effect));
+        let (software, item) = (one_if(Effect::Software), one_if(Effect::WorkItem));
+        [Runs { isrs: software, dpcs: software, ..Runs::default() }, Runs { ends: item, ..Runs::default() }]
+    }
+
+    /// How many interrupts the edu device's driver has seen.
+    pub fn edu_count(&self, at: &mut At<'_, Passive>) -> u64 {
+        self.edu.with(at, |edu, at| edu.counters(at).seen).unwrap_or(0)
+    }
+}
+
+/// An interrupt that the program raises itself.
+struct Software(Counts);
+
+impl ServiceRoutine for Software {
+    type State = u32;
+    type Level = Dirql;
+    type Context = ();
+
+    fn service(&self, _: &(), _: &mut u32, this: &Interrupt<Self>, at: &mut At<'_, Dirql>) -> Claim {
+        self.0.isr(at.irql(), CEILING);
+        this.queue_dpc(at);
+        Claim::Mine
+    }
+
+    fn dpc(&self, _: &(), _: &Interrupt<Self>, at: &mut At<'_, Dispatch>) {
+        self.0.dpc(at.irql());
+    }
+
+    fn work_item(&self, _: &(), _: &Interrupt<Self>, _: &mut At<'_, Passive>) {}
+
+    fn describe(&self) -> String {
+        "sweep, raised by software".into()
+    }
+}
+
+struct Item(Counts);
+
+impl WorkRoutine for Item {
+    fn run(&self, at: &mut At<'_, Passive>) {
+        self.0.end(at.irql(), irql::PASSIVE);
+    }
+}
