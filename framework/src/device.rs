@@ -281,9 +281,9 @@ impl<'a, D: Device> Resources<'a, D> {
         self.hardware.resources()
     }
 
-    /// The hardware id (`_HID`) of a device that ACPI describes.
-    pub fn hardware_id(&self) -> Option<&'a str> {
-        self.hardware.hid()
+    /// Whether ACPI gives the device hardware id `id` (`_HID`), or says that it is compatible with it (`_CID`).
+    pub fn is_compatible_with(&self, id: &str) -> bool {
+        self.hardware.is_one_of(&[], &[id])
     }
 
     /// Which device of the driver this is, from 0 in bus order.

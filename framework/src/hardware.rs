@@ -21,14 +21,6 @@ impl Hardware {
         }
     }
 
-    /// Its hardware id, where ACPI gives it one.
-    pub fn hid(&self) -> Option<&str> {
-        match self {
-            Hardware::Pci(_) => None,
-            Hardware::Acpi(acpi) => Some(&acpi.hid),
-        }
-    }
-
     /// Where it sits on PCI. What sits elsewhere is never bus master.
     pub fn location(&self) -> Option<Location> {
         match self {

@@ -4,7 +4,12 @@ use alloc::{format, string::String, vec::Vec};
 use framework::Driver;
 
 /// All of them. The first that serves a device gets it.
-const DRIVERS: &[Driver] = &[Driver::of::<edu::Edu>(), Driver::of::<faulty::Faulty>(), Driver::of::<serial::Serial>()];
+const DRIVERS: &[Driver] = &[
+    Driver::of::<edu::Edu>(),
+    Driver::of::<faulty::Faulty>(),
+    Driver::of::<serial::Serial>(),
+    Driver::of::<i8042::I8042>(),
+];
 
 /// Those that `drivers=a,b` on the command line names, in its order; without it all but the faulty one.
 pub fn chosen(names: Option<&str>) -> Result<Vec<Driver>, String> {
