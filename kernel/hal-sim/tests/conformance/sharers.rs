@@ -2,7 +2,10 @@
 
 use crate::support::{AtDirql, AtPassive, Card, GSI, Sharer, VECTOR, card_on, fine, line, spawn};
 use hal_sim::{Device, LineInput, Setup};
-use ke::{At, Dirql, Event, IsrLevel, Line, MOST_PASSES, Mode, Passive, STORM, thread::ThreadOptions};
+use ke::{
+    At, Dirql, Event, InterruptLock, IsrLevel, Line, MOST_PASSES, Mode, Passive, STORM, Source, SpinLock,
+    thread::ThreadOptions,
+};
 use std::sync::Arc;
 
 /// Two cards, each with `events`, on one line served on the last CPU.
@@ -99,11 +102,11 @@ fn passive_sharers_lose_nothing() {
 }
 
 /// The first goes while the line fires for both.
-fn one_leaves(mode: Mode, cpus: usize) -> impl Fn(&mut Setup) + 'static {
+fn one_leaves<L: IsrLevel>(mode: Mode, cpus: usize) -> impl Fn(&mut Setup) + 'static {
     move |machine| {
         let cards = [card_on(machine, GSI), card_on(machine, GSI)];
         machine.main(move |at| {
-            let [leaving, staying] = cards.map(AtDirql::new);
+            let [leaving, staying] = cards.map(Sharer::<L>::new);
             let line = line(at, mode, cpus as u32 - 1);
             leaving.join(at, &line);
             staying.join(at, &line);
@@ -118,24 +121,33 @@ fn one_leaves(mode: Mode, cpus: usize) -> impl Fn(&mut Setup) + 'static {
 #[test]
 fn a_member_leaves_while_the_line_fires() {
     for cpus in [1, 2] {
-        fine("leaves a level line", cpus, one_leaves(Mode::LevelSensitive, cpus));
-        fine("leaves an edge line", cpus, one_leaves(Mode::Latched, cpus));
+        fine("leaves a level line", cpus, one_leaves::<Dirql>(Mode::LevelSensitive, cpus));
+        fine("leaves an edge line", cpus, one_leaves::<Dirql>(Mode::Latched, cpus));
     }
 }
 
 #[test]
-fn the_last_passive_member_leaves_while_the_line_fires() {
-    for cpus in [1, 2] {
-        fine("last passive member leaves", cpus, move |machine| {
+fn a_passive_member_leaves_while_the_pass_runs() {
+    for mode in [Mode::LevelSensitive, Mode::Latched] {
+        fine("leaves during a pass", 2, one_leaves::<Passive>(mode, 2));
+    }
+}
+
+/// What it is masked for until the pass is over is undone, though the pass has nobody left to ask.
+#[test]
+fn the_last_passive_member_leaves_while_a_pass_is_wanted() {
+    for cpu in [0, 1] {
+        fine("last passive member leaves", 2, move |machine| {
             let cards = (card_on(machine, GSI), card_on(machine, GSI));
             machine.main(move |at| {
                 let (staying, leaving) = (AtDirql::new(cards.0), AtPassive::new(cards.1));
-                let line = line(at, Mode::LevelSensitive, cpus as u32 - 1);
+                let line = line(at, Mode::LevelSensitive, cpu);
                 staying.join(at, &line);
                 leaving.join(at, &line);
-                leaving.start(1);
-                leaving.card.access(|card, _| card.to_come = 1);
-                leaving.finish_or_leave(at);
+                leaving.card.access(|card, bus| card.raise(bus));
+                // Silenced, as a driver does before it disconnects.
+                leaving.card.access(|card, bus| card.acknowledge(card.pending, bus));
+                leaving.leave(at);
                 staying.start(1);
                 staying.finish(at);
                 staying.leave(at);
@@ -144,15 +156,32 @@ fn the_last_passive_member_leaves_while_the_line_fires() {
     }
 }
 
-impl AtPassive {
-    /// Leaves with an event that may or may not have been served; the card is silenced, as a driver does first.
-    fn finish_or_leave(&self, at: &mut At<'_, Passive>) {
-        self.card.access(|card, bus| {
-            card.to_come = 0;
-            card.acknowledge(card.pending, bus);
+/// As when another CPU is late with an unmask of its own: the line fires again before the pass has begun.
+#[test]
+fn two_interrupts_for_one_pass_mask_once() {
+    fine("unmasked before the pass", 1, |machine| {
+        let card = card_on(machine, GSI);
+        machine.main(move |at| {
+            let only = AtPassive::new(card);
+            let input = Arc::new(LineInput::program(at, GSI, Mode::LevelSensitive, at.cpu(), VECTOR));
+            let line = Line::new(at.cpu(), VECTOR, Mode::LevelSensitive, input.clone());
+            only.join(at, &line);
+            only.expect(1);
+            let (gate, high) = (SpinLock::new(()), InterruptLock::<(), Dirql>::new(()));
+            // The line's thread has to wait meanwhile.
+            gate.with(at, |(), at| {
+                only.card.access(|card, bus| card.raise(bus));
+                high.synchronize(at, |(), at| {
+                    input.unmask(at);
+                    assert!(input.mask(at));
+                });
+            });
+            only.finish(at);
+            only.start(1);
+            only.finish(at);
+            only.leave(at);
         });
-        self.leave(at);
-    }
+    });
 }
 
 #[test]
@@ -204,7 +233,8 @@ fn one_masked(cpus: usize, connect: fn(&mut At<'_, Passive>, u32) -> Arc<Line>) 
 #[test]
 fn masking_one_member_masks_the_line_until_it_is_dropped() {
     for cpus in [1, 2] {
-        fine("one member masked", cpus, one_masked(cpus, |at, cpu| line(at, Mode::LevelSensitive, cpu)));
+        fine("one member masked, level", cpus, one_masked(cpus, |at, cpu| line(at, Mode::LevelSensitive, cpu)));
+        fine("one member masked, edge", cpus, one_masked(cpus, |at, cpu| line(at, Mode::Latched, cpu)));
     }
 }
 
@@ -306,8 +336,7 @@ fn an_edge_line_that_nobody_claims_is_masked_even_if_its_passes_are_slow() {
             only.join(at, &line);
             for _ in 0..STORM {
                 // Two before the line's thread comes to run.
-                ke::SpinLock::new(())
-                    .with(at, |(), _| (0..2).for_each(|_| only.card.access(|card, bus| card.pulse(bus))));
+                SpinLock::new(()).with(at, |(), _| (0..2).for_each(|_| only.card.access(|card, bus| card.pulse(bus))));
                 ke::flush_queued_dpcs(at);
             }
             assert!(line.has_stormed());

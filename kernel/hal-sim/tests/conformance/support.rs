@@ -17,9 +17,9 @@ use std::{
     time::Duration,
 };
 
-/// All schedules within the bound, for at most a second and a half; then it is said to be incomplete.
+/// All schedules within the bound, for at most 400 ms; then it is said to be incomplete. `DIRQL_SECONDS` is for more.
 pub fn explorer(name: &str, cpus: usize) -> Explorer {
-    Explorer::new(name).cpus(cpus).limit(Duration::from_millis(1500)).random(100)
+    Explorer::new(name).cpus(cpus).limit(Duration::from_millis(400)).random(100)
 }
 
 /// At every `Hal` call.
