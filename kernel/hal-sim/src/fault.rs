@@ -20,7 +20,7 @@ pub enum FaultKind {
     AllocationAtDirql,
     /// A device still asserts an interrupt that an ISR claimed.
     StillAsserted,
-    /// A device's message came to a vector that no object is connected to: teardown forgot the source.
+    /// A device's message or line came to a vector that no object is connected to, or an ISR started, after teardown.
     UnexpectedInterrupt,
     /// A device reached memory that was freed or never allocated.
     DeviceMemory,

@@ -311,6 +311,9 @@ unsafe impl Hal for Machine {
         if self.note_callback(what, object) {
             return;
         }
+        if what == Point::Connect {
+            self.disconnected.borrow_mut().remove(&object);
+        }
         let access = matches!(what, Point::MmioRead | Point::MmioWrite);
         if !self.quiet.get() && !self.dead.get() {
             let fiber = self.cpu().fiber.get();
@@ -421,10 +424,17 @@ impl Machine {
             Point::WorkItemEnd => ("work item", false),
             Point::TimerStart => ("timer", true),
             Point::TimerEnd => ("timer", false),
+            Point::Disconnected => {
+                self.disconnected.borrow_mut().insert(object);
+                return true;
+            }
             _ => return false,
         };
         if self.dead.get() {
             return true;
+        }
+        if what == Point::IsrStart {
+            self.check_not_disconnected(object);
         }
         if starts {
             self.begin_callback(name);

@@ -28,6 +28,7 @@ use ke::{At, Passive, percpu::PerCpu, system::System};
 use std::{
     any::Any,
     cell::{Cell, OnceCell, RefCell},
+    collections::HashSet,
     panic::{self, AssertUnwindSafe, Location},
     ptr,
     rc::Rc,
@@ -92,6 +93,8 @@ pub(crate) struct Machine {
     pub(crate) inside: Cell<bool>,
     /// Blocks freed above DISPATCH.
     pub(crate) put_aside: Cell<usize>,
+    /// Interrupts whose teardown is over.
+    pub(crate) disconnected: RefCell<HashSet<usize>>,
     /// The fiber that the root resumed last.
     resumed: Cell<FiberId>,
     /// A fiber that the root is to end.
@@ -193,6 +196,7 @@ impl Machine {
             port: OnceCell::new(),
             inside: Cell::new(true),
             put_aside: Cell::new(0),
+            disconnected: RefCell::default(),
             resumed: Cell::new(0),
             to_unwind: Cell::new(None),
             scratch: Cell::default(),

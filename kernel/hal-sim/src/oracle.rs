@@ -107,6 +107,14 @@ impl Machine {
         }
     }
 
+    /// An ISR starts: of an interrupt that has not been disconnected.
+    pub(crate) fn check_not_disconnected(&self, object: usize) {
+        if self.disconnected.borrow().contains(&object) {
+            let text = "an ISR starts after `disconnect` of its interrupt has returned".to_owned();
+            self.fail_here(FaultKind::UnexpectedInterrupt, text);
+        }
+    }
+
     /// Every CPU waits: what a device still asserts nobody will ever handle.
     pub(crate) fn check_quiescent(&self) {
         let halted = self.cpus.iter().all(|cpu| cpu.wait.get() == CpuWait::Halted);
