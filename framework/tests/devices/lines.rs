@@ -15,6 +15,8 @@ const IN_THE_SET: u32 = 1;
 const HIGH: u32 = 2;
 const UNSHARED: u32 = 3;
 const SLEEPY: u32 = 4;
+/// Its ISR never recognises its device.
+const BLIND: u32 = 5;
 
 const LINE: u32 = 16;
 const OTHER_LINE: u32 = 17;
@@ -22,6 +24,7 @@ const OTHER_LINE: u32 = 17;
 /// A device with one interrupt, which it asks its device for before it claims it.
 struct Liner {
     regs: Regs,
+    is_blind: bool,
     interrupt: Kind,
     served: Event,
 }
@@ -52,14 +55,15 @@ impl Device for Liner {
     fn prepare_hardware(hw: &mut Resources<'_, Self>, at: &mut At<'_, Passive>) -> Result<Self> {
         let regs: Regs = hw.map_bar(at, 0)?;
         let set = &hw.driver().0;
-        let interrupt = match regs.fail_at.read(at) {
+        let kind = regs.fail_at.read(at);
+        let interrupt = match kind {
             IN_THE_SET => Kind::Dirql(hw.interrupt(AtDirql, set).priority(Priority::Low).create()?),
             HIGH => Kind::Dirql(hw.interrupt(AtDirql, 0).priority(Priority::High).create()?),
             UNSHARED => Kind::Dirql(hw.interrupt(AtDirql, 0).share(false).create()?),
             SLEEPY => Kind::Passive(hw.interrupt(AtPassive, 0).create()?),
             _ => Kind::Dirql(hw.interrupt(AtDirql, 0).line().create()?),
         };
-        Ok(Liner { regs, interrupt, served: Event::new() })
+        Ok(Liner { regs, is_blind: kind == BLIND, interrupt, served: Event::new() })
     }
 }
 
@@ -70,6 +74,9 @@ impl EvtIsr for AtDirql {
     type Deferred = ByDpc;
 
     fn evt_isr(&self, dev: &Liner, claimed: &mut u32, irq: &mut IsrCx<'_, Self>) -> Claim {
+        if dev.is_blind {
+            return Claim::NotMine;
+        }
         let claim = dev.regs.quiet(irq, 0);
         if claim == Claim::Mine {
             *claimed += 1;
@@ -239,6 +246,82 @@ fn a_device_without_lines_cannot_be_put_on_one() {
             let pnp = start(at, Wires::default(), "");
             let refused = Status::NoInterruptLeft { created: 0, assigned: 0 };
             assert_eq!(pnp.devices(at)[0].state, DeviceState::Failed(refused));
+            pnp.shut_down(at);
+        });
+    });
+}
+
+#[test]
+fn c65_a_line_that_nobody_claims_is_masked_until_it_is_forgiven() {
+    run(1, [(BLIND, LINE), (PLAIN, LINE)], "", |pnp, at| {
+        on(pnp, "liner#0", at, |dev, at| dev.regs.ring.write(at, 1));
+        let row = &pnp.lines(at)[0];
+        assert_eq!((row.stormed, row.count, row.unclaimed), (true, 1_000, 1_000));
+        assert_eq!(row.members.len(), 2);
+        on(pnp, "liner#0", at, |dev, at| dev.regs.ack.write(at, 1));
+        assert!(pnp.forgive_line(at, OTHER_LINE).is_err());
+        pnp.forgive_line(at, LINE).expect("the line is in use");
+        on(pnp, "liner#1", at, Liner::ring);
+        assert!(!pnp.lines(at)[0].stormed);
+    });
+}
+
+/// Makes two interrupts before it is known that the device has one line.
+struct TwoOfOne;
+struct Made([Interrupt<Second>; 2]);
+struct Second;
+
+impl DeviceAdd<TwoOfOne> for Made {
+    fn device_add(init: &mut DeviceInit<'_, TwoOfOne>, _: &mut At<'_, Passive>) -> Result<Self> {
+        Ok(Made([init.interrupt(Second, ()).line().create()?, init.interrupt(Second, ()).line().create()?]))
+    }
+}
+
+impl Device for TwoOfOne {
+    const NAME: &'static str = "two";
+    const IDS: &'static [PciId] = &[bells::ID];
+    type Driver = ();
+    type Added = Made;
+
+    fn prepare_hardware(hw: &mut Resources<'_, Self>, at: &mut At<'_, Passive>) -> Result<Self> {
+        let third = hw.interrupt(Second, ()).line().create();
+        assert_eq!(third.err(), Some(Status::NoInterruptLeft { created: 2, assigned: 1 }));
+        assert!(hw.added().0.iter().all(|interrupt| interrupt.info(at).is_none()));
+        Ok(TwoOfOne)
+    }
+
+    fn release_hardware(self, Made([first, second]): &Made, at: &mut At<'_, Passive>) {
+        assert_eq!((first.info(at), second.info(at)), (None, None));
+    }
+}
+
+impl EvtIsr for Second {
+    type Device = TwoOfOne;
+    type State = ();
+    type Level = Dirql;
+    type Deferred = Nothing;
+
+    fn evt_isr(&self, _: &TwoOfOne, (): &mut (), _: &mut IsrCx<'_, Self>) -> Claim {
+        Claim::NotMine
+    }
+
+    fn evt_enable(&self, _: &TwoOfOne, (): &mut (), irq: &mut IsrCx<'_, Self>) -> Result<()> {
+        assert_eq!(irq.message(), 0, "the second one is never enabled");
+        Ok(())
+    }
+}
+
+#[test]
+fn c14_what_the_bus_has_no_line_for_stays_unconnected() {
+    run_once(1, |machine| {
+        let device = machine.device(Bells::default());
+        let mut wires = Wires::default();
+        wires.wire(machine, &device, LINE);
+        machine.main(move |at| {
+            let pnp = Pnp::start(at, &wires.platform(), &[Driver::of::<TwoOfOne>()]);
+            assert_eq!(pnp.devices(at)[0].state, DeviceState::Started);
+            let connected: Vec<bool> = pnp.interrupts(at).iter().map(|row| row.grant.is_some()).collect();
+            assert_eq!(connected, [true, false]);
             pnp.shut_down(at);
         });
     });
