@@ -7,7 +7,7 @@
 
 use crate::{acpi::Platform, cpu, icr::Command, idt::SPURIOUS_VECTOR, layout, memory};
 use core::{
-    hint,
+    fmt, hint,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
 };
 use ke::percpu::CLOCK_VECTOR;
@@ -51,6 +51,15 @@ pub enum Mode {
     XApic,
     /// Registers as MSRs, 32-bit ids.
     X2Apic,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Mode::XApic => "xAPIC",
+            Mode::X2Apic => "x2APIC",
+        })
+    }
 }
 
 /// Settles the mode for all CPUs: what is asked for, or x2APIC where there is one. `physical` is where the registers

@@ -22,7 +22,7 @@ pub fn main(at: &mut At<'_, Passive>, boot: &'static BootInfo) {
     let free = memory::free_frame_count() as u64 * layout::PAGE / (1 << 20);
     let (cpus, mode) = (at.cpu_count(), local_apic::mode());
     let plural = if cpus == 1 { "" } else { "s" };
-    at.print(format_args!("Dirql {}: {cpus} CPU{plural}, {mode:?}, {free} MiB free\n", env!("CARGO_PKG_VERSION")));
+    at.print(format_args!("Dirql {}: {cpus} CPU{plural}, {mode}, {free} MiB free\n", env!("CARGO_PKG_VERSION")));
 
     let drivers = match drivers::chosen(cmdline::value(settings, "drivers")) {
         // `lines=edu#1,edu#2`: devices that use their interrupt lines although they have messages.
