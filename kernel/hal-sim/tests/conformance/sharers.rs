@@ -1,6 +1,9 @@
 //! Lines beyond the numbered cases: nothing is lost whatever comes between two `Hal` calls.
 
-use crate::support::{AtDirql, AtPassive, Card, GSI, Sharer, VECTOR, card_on, fine, line, spawn};
+use crate::{
+    closures::{Deferred, interrupt, nothing},
+    support::{AtDirql, AtPassive, Card, GSI, Sharer, VECTOR, card_on, fine, line, spawn},
+};
 use hal_sim::{Device, LineInput, Setup};
 use ke::{
     At, Dirql, Event, InterruptLock, IsrLevel, Line, MOST_PASSES, Mode, Passive, STORM, Source, SpinLock,
@@ -374,4 +377,50 @@ fn an_edge_line_whose_members_claim_without_end_is_masked() {
             machine.main(move |at| if at_dirql { scenario::<Dirql>(at, card) } else { scenario::<Passive>(at, card) });
         });
     }
+}
+
+#[test]
+fn a_passive_member_leaves_while_another_one_sleeps_in_the_pass() {
+    for cpus in [1, 2] {
+        fine("leaves while another sleeps", cpus, |machine| {
+            let cards = (card_on(machine, GSI), card_on(machine, GSI));
+            machine.main(move |at| {
+                let (begun, leaving) = (Arc::new(Event::new()), AtPassive::new(cards.1));
+                let asleep = begun.clone();
+                let sleep = move |(): &mut (), _, _: &dyn Deferred, at: &mut At<'_, Passive>| {
+                    asleep.set(at);
+                    assert!(Event::new().wait_timeout(at, 1_000_000).is_err(), "nobody sets it");
+                };
+                let sleeping = interrupt(&cards.0, &InterruptLock::<(), Passive>::new(()), sleep, nothing);
+                let line = line(at, Mode::Latched, 0);
+                sleeping.connect_line(at, &line, Mode::Latched, true, ()).expect("it is alone there");
+                leaving.join(at, &line);
+                cards.0.access(|card, bus| card.raise(bus));
+                begun.wait(at).expect("no device goes away here");
+                leaving.leave(at);
+                assert!(sleeping.disconnect(at).is_some());
+            });
+        });
+    }
+}
+
+#[test]
+fn an_edge_that_comes_during_a_storm_is_served_when_it_is_forgiven() {
+    crate::support::explorer("edge during a storm", 1).bound(1).random(3).run(|machine| {
+        let card = card_on(machine, GSI);
+        machine.main(move |at| {
+            let only = AtDirql::new(card);
+            let line = line(at, Mode::Latched, 0);
+            only.join(at, &line);
+            (0..STORM).for_each(|_| only.card.access(|card, bus| card.pulse(bus)));
+            ke::flush_queued_dpcs(at);
+            assert!(line.has_stormed());
+            only.expect(1);
+            only.card.access(|card, bus| card.raise(bus));
+            assert_eq!(only.served(), 0);
+            line.forgive(at);
+            only.finish(at);
+            only.leave(at);
+        });
+    });
 }
