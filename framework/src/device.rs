@@ -10,15 +10,15 @@
 
 use crate::{
     DmaBuffer, EvtIsr, EvtWorkItemFunc, InterruptBuilder, IntoLock, PortBlock, RegisterBlock, Result, Status, WorkItem,
-    dma::Buffers, hardware::Hardware, interrupt::AnyInterrupt,
+    dma::Buffers, hardware::Hardware, interrupt::AnyInterrupt, pnp::Shared,
 };
 use alloc::{string::String, sync::Arc, vec::Vec};
 use core::{
     fmt,
     ops::{Deref, DerefMut},
 };
-use io::{Line, Resource};
-use ke::{At, Passive};
+use io::{AcpiMethods, FixedHardware, Line, Resource};
+use ke::{At, Passive, Ports};
 
 /// Vendor and device number that a driver serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -245,6 +245,7 @@ pub struct Resources<'a, D: Device> {
     pub(crate) creator: &'a mut Creator<D>,
     pub(crate) buffers: &'a mut Buffers,
     pub(crate) hardware: &'a Hardware,
+    pub(crate) shared: &'a Shared,
     pub(crate) added: &'a Arc<AddedObject<D>>,
     pub(crate) instance: u32,
 }
@@ -264,6 +265,22 @@ impl<'a, D: Device> Resources<'a, D> {
     /// is the framework's: it is freed once the device cannot write it any more.
     pub fn dma_buffer(&mut self, at: &mut At<'_, Passive>, len: usize, limit: u64) -> Result<DmaBuffer> {
         Ok(self.buffers.allocate(at, len, limit)?)
+    }
+
+    /// Port range `n` as it is, for registers whose place depends on how many ports there are.
+    pub fn open_ports(&mut self, n: u16) -> Result<Ports> {
+        self.hardware.open_ports(n)
+    }
+
+    /// The methods of the ACPI namespace, on a machine that has one: for drivers of what firmware takes part in.
+    pub fn acpi_methods(&self) -> Option<Arc<dyn AcpiMethods>> {
+        self.shared.methods.clone()
+    }
+
+    /// What there is to know about ACPI's own registers, for the device that they are
+    /// ([`FIXED_HARDWARE_ID`](crate::acpi::FIXED_HARDWARE_ID)).
+    pub fn fixed_hardware(&self) -> Option<FixedHardware> {
+        self.hardware.fixed()
     }
 
     /// How many interrupts the bus can give this device, messages or else lines: maybe fewer than the driver would like.

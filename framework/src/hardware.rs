@@ -2,7 +2,7 @@
 
 use crate::{PciId, Result, Status};
 use alloc::{sync::Arc, vec::Vec};
-use io::{AcpiDevice, Line, Location, Messages, PciDevice, PinSwitch, Resource, Trigger};
+use io::{AcpiDevice, FixedHardware, Line, Location, Messages, PciDevice, PinSwitch, Resource, Trigger};
 use ke::{At, Mmio, Passive, Ports};
 
 /// A device as its bus found it.
@@ -18,6 +18,14 @@ impl Hardware {
         match self {
             Hardware::Pci(pci) => ids.contains(&PciId(pci.ids().vendor, pci.ids().device)),
             Hardware::Acpi(acpi) => hids.iter().any(|hid| acpi.matches(hid)),
+        }
+    }
+
+    /// What belongs to the device of ACPI's own registers alone.
+    pub fn fixed(&self) -> Option<FixedHardware> {
+        match self {
+            Hardware::Pci(_) => None,
+            Hardware::Acpi(acpi) => acpi.fixed,
         }
     }
 

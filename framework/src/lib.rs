@@ -45,7 +45,8 @@ pub use interrupt::{
 pub use io::{Affinity, Polarity, Priority};
 pub use ke::{
     At, AtMost, CanTry, Claim, CpuSet, Dirql, Dispatch, DmaError, Event, Gone, InterruptGuard, InterruptLock, IsrLevel,
-    Level, LockableFrom, Masked, MayWait, Mode, Nested, Passive, SpinGuard, SpinLock, WaitError, WaitGuard, WaitLock,
+    Level, LockableFrom, Masked, MayWait, Mode, Nested, Passive, PortRegister, Ports, SpinGuard, SpinLock, WaitError,
+    WaitGuard, WaitLock,
 };
 pub use node::DeviceRef;
 pub use pnp::Pnp;
@@ -54,6 +55,13 @@ pub use registers::{RegisterBlock, Ro, Rw, Wo};
 pub use rows::{AcpiDeviceRow, DeviceRow, DeviceState, InterruptRow, LineRow, ObjectRow};
 pub use status::{Result, Status};
 pub use work_item::{EvtWorkItemFunc, WorkItem};
+
+/// What drivers of ACPI's own hardware name.
+pub mod acpi {
+    pub use io::{
+        AcpiError, AcpiMethods, AcpiValue, FIXED_HARDWARE_ID, FixedBlock, FixedHardware, GpeMethod, Notification,
+    };
+}
 
 /// What `registers!` expands to names through this crate.
 #[doc(hidden)]

@@ -12,13 +12,14 @@ use crate::{
 };
 use alloc::{boxed::Box, collections::BTreeMap, string::String, sync::Arc, vec::Vec};
 use core::{any::Any, fmt};
-use io::{Bus, Location, Platform, VectorSpace};
+use io::{AcpiMethods, Bus, Location, Platform, VectorSpace};
 use ke::{At, Passive, WaitLock};
 
 /// What all devices of a machine draw on.
 pub(crate) struct Shared {
     pub vectors: WaitLock<VectorSpace>,
     pub lines: Lines,
+    pub methods: Option<Arc<dyn AcpiMethods>>,
     pub quarantine: Quarantine,
     problems: WaitLock<Vec<io::Error>>,
 }
@@ -62,6 +63,7 @@ impl Pnp {
         let shared = Arc::new(Shared {
             vectors: WaitLock::new(VectorSpace::new(at.cpu_count())),
             lines: Lines::new(platform.line_controller().cloned()),
+            methods: platform.acpi_methods().cloned(),
             quarantine: Quarantine::default(),
             problems: WaitLock::new(bus.problems().to_vec()),
         });

@@ -71,6 +71,7 @@ impl<D: Device> Session<D> {
             creator: around.creator,
             buffers: &mut self.buffers,
             hardware: around.hardware,
+            shared: around.shared,
             added: around.added,
             instance: around.instance,
         };
