@@ -44,9 +44,6 @@ impl Machine {
 
     /// Takes all devices down, last first.
     pub fn remove_all(&mut self, at: &mut At<'_, Passive>) {
-        for name in self.pnp.devices(at).into_iter().rev().filter_map(|row| row.name) {
-            // One that was removed before is as good.
-            let _ = self.pnp.remove_device(at, &name);
-        }
+        self.pnp.shut_down(at);
     }
 }
