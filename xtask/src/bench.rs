@@ -86,9 +86,12 @@ pub fn bench(args: BenchArgs) -> Result<ExitCode> {
 /// One boot's figures.
 fn measure(qemu: &Qemu, kernel: &Path, apic: Apic, code: &Code) -> Result<Vec<Figure>> {
     eprintln!("Measuring in QEMU {}, counting instructions, APIC {apic}", qemu.version);
-    let second_edu = ["-device", "edu"].map(String::from).into();
+    // Slots that differ by four share a line: edu#2 and edu#4.
+    let devices = ["edu", "edu,addr=0x8", "edu,addr=0x9", "edu,addr=0xc"];
+    let extra = devices.iter().flat_map(|device| ["-device".into(), device.to_string()]).collect();
+    let settings = " lines=edu#2,edu#3,edu#4".into();
     let exec = Some("bench".into());
-    let machine = Machine { smp: 1, apic, exec, icount: true, extra: second_edu, ..Machine::new(kernel) };
+    let machine = Machine { smp: 1, apic, settings, exec, icount: true, extra, ..Machine::new(kernel) };
     rows::figures(&session::record(qemu, &machine, LIMIT)?, code)
 }
 
@@ -120,6 +123,11 @@ A raise counts from the store to the device's register, with one for the load of
 is the first instruction of the callback's own body. ISR only: a status bit that the ISR serves alone; ISR + evt_dpc:
 one that nobody waits for. On an idle CPU: from the entry stub. Lock pairs: eight in a row less none, by eight. Boot:
 from reset, firmware included, until the drivers have started their devices.
+Passive evt_isr: an edge-triggered interrupt that the program raises by an IPI to itself, from the entry stub, with two
+for the store that raises and its address. Line interrupts: an edu by the I/O APIC, a status bit that the ISR serves
+alone; a sharer: the second member's interrupt less the first's. Mask + unmask: a message without a mask bit, which the
+core latches; eight in a row less none, by eight. DPC insert: at DISPATCH, for this CPU; eight in a row less none, by
+eight, when so many are queued. DPC drain: so many and one less one, by so many, each with a body of one store.
 ";
 
 /// The table a person reads, in the order of the budgets.

@@ -61,6 +61,8 @@ pub struct Machine {
     /// RAM, in QEMU's notation.
     pub memory: String,
     pub apic: Apic,
+    /// More of the kernel's settings, each with a space before it.
+    pub settings: String,
     /// The monitor's commands, separated by `;`. `None`: its prompt.
     pub exec: Option<String>,
     /// Count instructions and let nothing else move the clock: the same run every time.
@@ -78,6 +80,7 @@ impl Machine {
             smp: 2,
             memory: "512M".into(),
             apic: Apic::Auto,
+            settings: String::new(),
             exec: None,
             icount: false,
             extra: Vec::new(),
@@ -87,8 +90,8 @@ impl Machine {
     /// The kernel's command line.
     pub fn kernel_command_line(&self) -> String {
         match &self.exec {
-            Some(commands) => format!("apic={} exec={commands}", self.apic),
-            None => format!("apic={}", self.apic),
+            Some(commands) => format!("apic={}{} exec={commands}", self.apic, self.settings),
+            None => format!("apic={}{}", self.apic, self.settings),
         }
     }
 
@@ -133,8 +136,12 @@ mod tests {
     fn the_commands_come_last_and_keep_their_spaces() {
         let mut machine = Machine::new(Path::new("kernel"));
         assert_eq!(machine.kernel_command_line(), "apic=auto");
+        machine.settings = " lines=edu#1".into();
+        assert_eq!(machine.kernel_command_line(), "apic=auto lines=edu#1");
         machine.apic = Apic::Xapic;
         machine.exec = Some("devices; edu factorial 12".into());
+        assert_eq!(machine.kernel_command_line(), "apic=xapic lines=edu#1 exec=devices; edu factorial 12");
+        machine.settings.clear();
         assert_eq!(machine.kernel_command_line(), "apic=xapic exec=devices; edu factorial 12");
         let words = machine.arguments();
         let append = words.iter().position(|word| word == "-append").expect("there is a kernel command line");

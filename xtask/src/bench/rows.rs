@@ -4,8 +4,12 @@
 //!   count from that store, plus one for the load of the register's address.
 //! * "First line" of a callback is the first instruction that debug information gives to its body.
 //! * "Back" is the instruction after the store.
-//! * A pair of a lock is an eighth of what eight pairs in a row take beyond none.
+//! * A pair of a lock is an eighth of what eight pairs in a row take beyond none; so is what else is done eight times.
 //! * On an idle CPU nobody raises: counted from the entry stub, which the halted CPU enters.
+//! * An interrupt that the program raises by an IPI to itself is counted from the entry stub, plus two, as if it were a
+//!   device's.
+//! * A sharer of a line that declines is what the second member's interrupt takes beyond the first's.
+//! * Draining a DPC is what `n` of them take beyond one, by `n`.
 
 use super::{
     code::{Accesses, Code, stores},
@@ -21,6 +25,14 @@ const MARK: &str = "kernel::bench::window::mark";
 const PAIRS: f64 = 8.0;
 /// The load of the register's address, before a raise.
 const ADDRESS_LOAD: f64 = 1.0;
+/// The store to the device's register.
+const STORE: f64 = 1.0;
+
+/// The rows whose windows have the same eight times.
+const EIGHT_TIMES: [&str; 7] =
+    ["interrupt_lock", "synchronize", "spin_lock", "mask_unmask", "dpc_insert_1", "dpc_insert_100", "dpc_insert_10000"];
+/// The windows that drain one DPC and so many more.
+const DRAINS: [(&str, f64); 3] = [("dpc_drain_1", 1.0), ("dpc_drain_100", 100.0), ("dpc_drain_10000", 10_000.0)];
 
 /// One measured row.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,8 +72,26 @@ pub fn figures(recording: &Recording, code: &Code) -> Result<Vec<Figure>> {
     let path = idle.ran[stub..idle.first_in("evt_isr", stub, code)?].to_vec();
     figures.push(figure("isr_idle", 0.0, path, code)?);
 
-    for name in ["interrupt_lock", "synchronize", "spin_lock"] {
+    let passive = window("passive_isr")?;
+    let stub = passive.entered(code)?;
+    let path = passive.ran[stub..passive.first_in("evt_isr", stub, code)?].to_vec();
+    figures.push(figure("passive_isr", STORE + ADDRESS_LOAD, path, code)?);
+
+    let line = |window_name, row| {
+        let line = window(window_name)?;
+        let raise = line.raise(code)?;
+        raise.until(row, raise.back, code)
+    };
+    figures.push(line("line_owner", "line_owner")?);
+    let (first, second) = (line("line_first", "line_sharer")?, line("line_second", "line_sharer")?);
+    figures.push(second.beyond(&first, 1.0));
+
+    for name in EIGHT_TIMES {
         figures.push(pair(name, recording.window(name)?, code)?);
+    }
+    let one = window("dpc_drain_base")?.whole("dpc_drain_1", code)?;
+    for (name, count) in DRAINS {
+        figures.push(window(name)?.whole(name, code)?.beyond(&one, count));
     }
     for (name, value) in &recording.stated {
         let row = budgets::row(name).with_context(|| format!("no row is called {name}"))?;
@@ -73,6 +103,18 @@ pub fn figures(recording: &Recording, code: &Code) -> Result<Vec<Figure>> {
 fn figure(name: &'static str, beyond: f64, path: Vec<u64>, code: &Code) -> Result<Figure> {
     let accesses = Some(sum(&path, code)?);
     Ok(Figure { name, value: path.len() as f64 + beyond, accesses, path })
+}
+
+impl Figure {
+    /// What this takes more than `base`, by `count`. The path is the whole of this.
+    fn beyond(self, base: &Figure, count: f64) -> Figure {
+        let accesses = self.accesses.zip(base.accesses);
+        Figure {
+            value: (self.value - base.value) / count,
+            accesses: accesses.map(|(all, base)| all.zip(base, |all, base| (all - base) / count)),
+            ..self
+        }
+    }
 }
 
 fn sum(path: &[u64], code: &Code) -> Result<Accesses> {
@@ -119,11 +161,21 @@ impl<'t> Window<'t> {
         Ok(Window { name, ran: &trace[first..second] })
     }
 
-    fn raise(&self, code: &Code) -> Result<Raise<'t>> {
-        let name = self.name;
+    /// All of it.
+    fn whole(&self, row: &'static str, code: &Code) -> Result<Figure> {
+        figure(row, 0.0, self.ran.to_vec(), code)
+    }
+
+    /// The first entry stub.
+    fn entered(&self, code: &Code) -> Result<usize> {
         let entered = stubs(code)?;
         let stub = self.ran.iter().position(|address| entered.contains(address));
-        let stub = stub.with_context(|| format!("no interrupt came in the window {name}"))?;
+        stub.with_context(|| format!("no interrupt came in the window {}", self.name))
+    }
+
+    fn raise(&self, code: &Code) -> Result<Raise<'t>> {
+        let name = self.name;
+        let stub = self.entered(code)?;
         let store = stub.checked_sub(1).context("the window begins in an interrupt")?;
         let raise = code.instruction(self.ran[store])?;
         ensure!(stores(&raise), "the interrupt in the window {name} came after {raise}, which is no raise");
@@ -163,4 +215,22 @@ fn stubs(code: &Code) -> Result<Vec<u64>> {
         entries.extend((0..256).map(|vector| start + 16 * vector));
     }
     Ok(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_beyond_a_base_is_shared_by_the_count() {
+        let figure = |value, atomics| Figure {
+            name: "dpc_drain_100",
+            value,
+            accesses: Some(Accesses { atomics, ..Accesses::default() }),
+            path: vec![0x1000],
+        };
+        let each = figure(3050.0, 202.0).beyond(&figure(50.0, 2.0), 100.0);
+        assert_eq!((each.value, each.path.len()), (30.0, 1));
+        assert_eq!(each.accesses.map(|counts| counts.atomics), Some(2.0));
+    }
 }

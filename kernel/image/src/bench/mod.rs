@@ -2,8 +2,25 @@
 //!
 //! The figures are not taken here. This opens windows ([`window`]), and xtask counts what runs in them.
 
+mod dpcs;
+mod objects;
 mod rows;
 mod window;
+
+/// Eight times the same in a row, without a loop's instructions between.
+macro_rules! eight_times {
+    ($code:expr) => {
+        $code;
+        $code;
+        $code;
+        $code;
+        $code;
+        $code;
+        $code;
+        $code;
+    };
+}
+use eight_times;
 
 use alloc::string::String;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -23,6 +40,9 @@ pub fn note_boot() {
 pub fn run(pnp: &Pnp, at: &mut At<'_, Passive>) -> Result<(), String> {
     at.print(format_args!("BENCH boot {}\n", BOOTED.load(Relaxed)));
     rows::interrupts(pnp, at)?;
+    rows::lines(pnp, at)?;
     rows::locks(at);
+    objects::interrupts(at)?;
+    dpcs::queue(at);
     Ok(())
 }

@@ -1,13 +1,17 @@
 //! The windows: each has what one or more rows of the table are counted from.
 
-use super::window::{mark, traced};
+use super::{
+    eight_times,
+    window::{mark, traced},
+};
 use alloc::{
     format,
     string::{String, ToString},
+    vec::Vec,
 };
 use core::hint::black_box;
 use edu::{Edu, EduError};
-use framework::{DeviceRef, Pnp};
+use framework::{DeviceRef, Mode, Pnp};
 use ke::{At, Dirql, InterruptLock, Passive, SpinLock};
 
 /// A bit of edu's status that the ISR serves alone.
@@ -53,17 +57,24 @@ fn idle(device: &DeviceRef<Edu>, at: &mut At<'_, Passive>) -> Result<(), String>
     device.with(at, transfer).map_err(|status| format!("{}: {status}", device.name()))?
 }
 
-macro_rules! eight_times {
-    ($pair:expr) => {
-        $pair;
-        $pair;
-        $pair;
-        $pair;
-        $pair;
-        $pair;
-        $pair;
-        $pair;
-    };
+/// Devices on level-triggered lines: one that has its line alone, and two that share one, asked in the order of their
+/// names. On a machine without them there are no rows.
+pub fn lines(pnp: &Pnp, at: &mut At<'_, Passive>) -> Result<(), String> {
+    let rows = pnp.interrupts(at);
+    let on_lines = rows.iter().filter(|row| row.mode == Mode::LevelSensitive && !row.passive);
+    let on_lines: Vec<(&str, u8)> = on_lines.filter_map(|row| Some((row.device.as_ref(), row.grant?.vector))).collect();
+    let sharers = |vector| on_lines.iter().filter(move |(_, other)| *other == vector);
+    for &(name, vector) in &on_lines {
+        let Some(device) = pnp.device::<Edu>(name) else { continue };
+        let place = sharers(vector).position(|(other, _)| *other == name);
+        match (sharers(vector).count(), place) {
+            (1, _) => raise("line_owner", &device, FOR_THE_ISR, at)?,
+            (2, Some(0)) => raise("line_first", &device, FOR_THE_ISR, at)?,
+            (2, Some(1)) => raise("line_second", &device, FOR_THE_ISR, at)?,
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Eight pairs in a row, then none.

@@ -9,6 +9,7 @@
 
 mod sequences;
 mod shot;
+pub mod software;
 
 use alloc::{format, string::String, sync::Arc};
 use edu::Edu;

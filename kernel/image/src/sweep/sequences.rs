@@ -1,6 +1,9 @@
 //! What is swept: each sequence of instructions, and what it must have led to by itself.
 
-use super::shot::{Counts, End, Runs, Shot, connect, lock_of_class};
+use super::{
+    shot::{Counts, End, Runs, Shot},
+    software::{connect, lock_of_class},
+};
 use alloc::{string::String, sync::Arc};
 use edu::Edu;
 use framework::DeviceRef;

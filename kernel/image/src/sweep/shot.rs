@@ -10,6 +10,7 @@
 //! **Invariant:** while the timer is borrowed nothing waits with a time limit and no two threads of one priority are ready:
 //! the core leaves its clock alone.
 
+use super::software::{connect, lock_of_class};
 use alloc::{format, string::String, sync::Arc};
 use core::sync::atomic::{
     AtomicBool, AtomicU32,
@@ -17,8 +18,7 @@ use core::sync::atomic::{
 };
 use hal_x86_64::local_apic;
 use ke::{
-    At, AtMost, Claim, ConnectError, Connection, Dirql, Dispatch, Event, Interrupt, InterruptLock, IsrLevel,
-    JoinHandle, Masked, Mode, Passive, ServiceRoutine, Source, Thread, irql,
+    At, AtMost, Claim, Dirql, Dispatch, Event, Interrupt, JoinHandle, Masked, Passive, ServiceRoutine, Thread, irql,
     thread::{self, State, ThreadOptions},
 };
 
@@ -330,39 +330,4 @@ impl Shot {
             Target::Passive(interrupt) => interrupt.mask(at),
         }
     }
-}
-
-/// A lock whose ceiling is `irql`.
-pub fn lock_of_class<T: Default + Send + 'static, L: IsrLevel>(irql: u8) -> Result<InterruptLock<T, L>, String> {
-    let lock = InterruptLock::new(T::default());
-    lock.settle(irql).map_err(|error| format!("{error}"))?;
-    Ok(lock)
-}
-
-/// Connects to a free vector of the class `irql` of this CPU, the only one, and gives the vector.
-pub fn connect<R: ServiceRoutine<Context = ()>>(
-    at: &mut At<'_, Passive>,
-    interrupt: &Arc<Interrupt<R>>,
-    irql: u8,
-) -> Result<u8, String> {
-    for vector in (irql << 4..=irql << 4 | 0xf).rev() {
-        let connection = Connection { cpu: 0, vector, mode: Mode::Latched, source: Arc::new(Unmaskable) };
-        match interrupt.connect(at, connection, ()) {
-            Ok(()) => return Ok(vector),
-            Err(ConnectError::VectorTaken { .. }) => {}
-            Err(error) => return Err(format!("{error}")),
-        }
-    }
-    Err(format!("all vectors of class {irql} are taken"))
-}
-
-/// A source like edu's message: the core latches what comes while it is masked.
-struct Unmaskable;
-
-impl Source for Unmaskable {
-    fn mask(&self, _: &mut At<'_, Dirql>) -> bool {
-        false
-    }
-
-    fn unmask(&self, _: &mut At<'_, Dirql>) {}
 }
