@@ -9,6 +9,7 @@ const DRIVERS: &[Driver] = &[
     Driver::of::<faulty::Faulty>(),
     Driver::of::<serial::Serial>(),
     Driver::of::<i8042::I8042>(),
+    Driver::of::<acpi_button::AcpiButton>(),
 ];
 
 /// Those that `drivers=a,b` on the command line names, in its order; without it all but the faulty one.

@@ -1,6 +1,6 @@
 //! The commands.
 
-use super::{edu, machine::Machine, show, words::Arguments};
+use super::{button, edu, machine::Machine, show, words::Arguments};
 use crate::{bench, crash, drivers::FAULTY, selftest, sweep};
 use alloc::{format, string::String, vec::Vec};
 use faulty::{Faulty, Place};
@@ -28,6 +28,7 @@ const COMMANDS: &[Command] = &[
     Command { usage: "edu raise N [DEVICE]", what: "an interrupt with the status N", run: edu::run },
     Command { usage: "stop DEVICE", what: "stops a device", run: stop },
     Command { usage: "start DEVICE", what: "starts a stopped device", run: start },
+    Command { usage: "button [wait]", what: "how often the power button was pressed", run: button::run },
     Command { usage: "selftest", what: "checks the core on this machine", run: run_selftest },
     Command { usage: "bench", what: "runs what `cargo xtask bench` measures, and waits for it", run: run_bench },
     Command { usage: "sweep [NAME]", what: "interrupts every instruction of the core's sequences", run: run_sweep },

@@ -5,6 +5,8 @@ mod table;
 mod words;
 
 #[cfg(target_os = "none")]
+mod button;
+#[cfg(target_os = "none")]
 mod commands;
 #[cfg(target_os = "none")]
 mod edu;
