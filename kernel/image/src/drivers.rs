@@ -10,6 +10,9 @@ const DRIVERS: &[Driver] = &[
     Driver::of::<serial::Serial>(),
     Driver::of::<i8042::I8042>(),
     Driver::of::<acpi_button::AcpiButton>(),
+    Driver::of::<ivshmem::Ivshmem>(),
+    // For the devices of `edu`: `drivers=twins` lets it have them.
+    Driver::of::<twins::Twin>(),
 ];
 
 /// Those that `drivers=a,b` on the command line names, in its order; without it all but the faulty one.
