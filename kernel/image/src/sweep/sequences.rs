@@ -144,8 +144,9 @@ impl ServiceRoutine for Software {
     type Context = ();
 
     fn service(&self, _: &(), _: &mut u32, this: &Interrupt<Self>, at: &mut At<'_, Dirql>) -> Claim {
-        self.0.isr(at.irql(), CEILING);
-        this.queue_dpc(at);
+        self.0.isr_at_dirql(at.irql(), CEILING, || {
+            this.queue_dpc(at);
+        });
         Claim::Mine
     }
 

@@ -45,6 +45,9 @@ impl End {
     pub const ALL: [End; 4] = [End::Dpc, End::Thread, End::WorkItem, End::PassiveIsr];
 }
 
+/// The class of the ISR at DIRQL that runs, 0 for none: what it interrupts must be lower.
+static IN_SERVICE: AtomicU32 = AtomicU32::new(0);
+
 /// How often each callback ran since the last [`Counts::reset`].
 #[derive(Debug, Default)]
 pub struct Counts {
@@ -77,6 +80,17 @@ impl Runs {
 impl Counts {
     pub fn isr(&self, here: u8, expected: u8) {
         self.one(&self.isrs, here, expected);
+    }
+
+    /// An ISR at DIRQL: `body` is what it does.
+    pub fn isr_at_dirql(&self, here: u8, expected: u8, body: impl FnOnce()) {
+        let interrupted = IN_SERVICE.swap(expected.into(), Relaxed);
+        if interrupted >= expected.into() {
+            self.wrong_levels.fetch_add(1, Relaxed);
+        }
+        self.isr(here, expected);
+        body();
+        IN_SERVICE.store(interrupted, Relaxed);
     }
 
     pub fn dpc(&self, here: u8) {
@@ -126,11 +140,10 @@ struct Record {
 }
 
 impl Record {
-    fn interrupted(&self, here: u8, expected: u8) {
+    fn note_sweeper(&self) {
         if self.counts.runs().isrs == 0 {
             self.met_waiting.store(self.sweeper.state() == State::Parked, Relaxed);
         }
-        self.counts.isr(here, expected);
     }
 
     fn end<L: AtMost<Dispatch>>(&self, at: &mut At<'_, L>) {
@@ -160,12 +173,14 @@ impl ServiceRoutine for AtDirql {
     type Context = ();
 
     fn service(&self, _: &(), _: &mut (), this: &Interrupt<Self>, at: &mut At<'_, Dirql>) -> Claim {
-        self.0.interrupted(at.irql(), self.0.irql);
-        local_apic::start_timer(RESCUE);
-        match self.0.end {
-            End::WorkItem => this.queue_work_item(at),
-            _ => this.queue_dpc(at),
-        };
+        self.0.note_sweeper();
+        self.0.counts.isr_at_dirql(at.irql(), self.0.irql, || {
+            local_apic::start_timer(RESCUE);
+            match self.0.end {
+                End::WorkItem => this.queue_work_item(at),
+                _ => this.queue_dpc(at),
+            };
+        });
         Claim::Mine
     }
 
@@ -198,7 +213,8 @@ impl ServiceRoutine for AtPassive {
         if !self.0.raised.swap(false, Relaxed) {
             return Claim::NotMine;
         }
-        self.0.interrupted(at.irql(), irql::PASSIVE);
+        self.0.note_sweeper();
+        self.0.counts.isr(at.irql(), irql::PASSIVE);
         self.0.end(at);
         Claim::Mine
     }
