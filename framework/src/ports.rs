@@ -1,8 +1,8 @@
-//! Registers at I/O ports, as [`registers!`](crate::registers) describes them with `in ports`.
+//! Registers at I/O ports, as [`registers!`](macro@crate::registers) describes them with `in ports`.
 
 use ke::{At, Level, PortOutOfRange, PortRegister, PortWidth, Ports};
 
-/// The registers of one port range. Made by [`registers!`](crate::registers), mapped by
+/// The registers of one port range. Made by [`registers!`](macro@crate::registers), mapped by
 /// [`Resources::map_ports`](crate::Resources::map_ports).
 pub trait PortBlock: Sized + Send + Sync {
     /// The registers in `ports`; an error names the first that does not fit.
