@@ -1,6 +1,6 @@
 //! The one-instruction sweep: an interrupt at every instruction of what the core must never be torn in.
 //!
-//! A timer's [shot](shot) is placed at the first, the second, ... instruction of a [sequence](sequences), until it comes
+//! A timer's [shot] is placed at the first, the second, ... instruction of a [sequence](sequences), until it comes
 //! after the end. Whatever it hits, it must lead to what it leads to exactly once, each callback at its level, at once,
 //! and leave a CPU with nothing pending, level word 0 and CR8 0. Each sequence is swept with shots above and below its
 //! lock's ceiling that end in a DPC, in a woken thread, in a work item, and in a passive-level ISR.
