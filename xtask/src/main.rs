@@ -9,6 +9,8 @@ mod console;
 mod lint;
 mod machine;
 mod qemu_cases;
+mod qemu_lines;
+mod qemu_outside;
 mod readme;
 mod run;
 mod setup;

@@ -3,6 +3,8 @@
 use crate::{
     console,
     machine::{Accel, Apic, Machine},
+    qemu_lines,
+    qemu_outside::Outside,
     status::Ending,
 };
 use anyhow::{Context, Result, bail, ensure};
@@ -15,6 +17,8 @@ pub struct Case {
     pub machine: Machine,
     pub ending: Ending,
     pub checks: Vec<Check>,
+    /// What is done to the machine from outside meanwhile.
+    pub outside: Option<Outside>,
 }
 
 /// Something to find in a console's output.
@@ -24,6 +28,8 @@ pub enum Check {
     Says(&'static str),
     /// The interrupts table, with equal counts by the device, the table and the driver in at least this many rows.
     CountsAgree { rows: usize },
+    /// The interrupts table, with a line that at least this many devices share, and nothing lost on it.
+    SharedLine { devices: usize },
     /// The devices table, with a 64-bit BAR above 4 GiB.
     HighBar,
     /// At least this many sequences of the one-instruction sweep, all well, each at some positions.
@@ -43,7 +49,7 @@ pub fn cases(kernel: &Path) -> Vec<Case> {
     let mut add = |name: String, ending, checks: &[Check], change: &dyn Fn(&mut Machine)| {
         let mut machine = Machine::new(kernel);
         change(&mut machine);
-        cases.push(Case { name, machine, ending, checks: checks.to_vec() });
+        cases.push(Case { name, machine, ending, checks: checks.to_vec(), outside: None });
     };
     let works = [Says("479001600"), CountsAgree { rows: 1 }];
 
@@ -65,6 +71,13 @@ pub fn cases(kernel: &Path) -> Vec<Case> {
         machine.exec = Some("edu factorial 12; edu dma; interrupts --json".into());
         machine.extra = ["-device", "edu", "-device", "edu"].map(String::from).into();
     });
+    for apic in [Apic::Xapic, Apic::X2apic] {
+        for (smp, devices) in [(1, 2), (1, 3), (4, 2), (4, 3)] {
+            let name = format!("{devices} edu devices on one line, {smp} CPUs, {apic}");
+            let checks = [works[0], SharedLine { devices }];
+            add(name, Ending::Success, &checks, &|machine| share_a_line(machine, apic, smp, devices));
+        }
+    }
     for apic in [Apic::Xapic, Apic::X2apic] {
         add(format!("one-instruction sweep, {apic}"), Ending::Success, &[Swept { sequences: 10 }], &|machine| {
             machine.apic = apic;
@@ -94,7 +107,36 @@ pub fn cases(kernel: &Path) -> Vec<Case> {
             machine.exec = Some(format!("crash {kind}"));
         });
     }
+    cases.extend(typed_at(kernel));
     cases
+}
+
+/// Puts `devices` edus on the interrupt line of the first: every fourth slot has the same.
+fn share_a_line(machine: &mut Machine, apic: Apic, smp: u32, devices: usize) {
+    machine.apic = apic;
+    machine.smp = smp;
+    let names: Vec<String> = (0..devices).map(|n| format!("edu#{n}")).collect();
+    let commands = "edu factorial 12; edu dma; edu raise 6; interrupts; interrupts --json";
+    // Of several kernel command lines QEMU takes the last.
+    let line = format!("apic={apic} lines={} exec={commands}", names.join(","));
+    machine.exec = Some(commands.into());
+    machine.extra = vec!["-append".into(), line];
+    for slot in ["07.0", "0b.0"].iter().take(devices - 1) {
+        machine.extra.extend(["-device".into(), format!("edu,addr={slot}")]);
+    }
+}
+
+/// What arrives from outside of the machine is counted at both ends.
+fn typed_at(kernel: &Path) -> Vec<Case> {
+    let rows = [
+        ("keys and mouse movements from outside", Outside::Input { keys: 100, movements: 100 }, ", 0 dropped"),
+        ("bytes at full speed on a serial line", Outside::Bytes(16384), " 0 overruns"),
+    ];
+    let case = |(name, outside, says): (&str, Outside, &'static str)| {
+        let machine = Machine { exec: Some(outside.command()), ..Machine::new(kernel) };
+        Case { name: name.into(), machine, ending: Ending::Success, checks: vec![Says(says)], outside: Some(outside) }
+    };
+    rows.into_iter().map(case).collect()
 }
 
 /// Says what `output` lacks.
@@ -102,6 +144,7 @@ pub fn check(check: Check, output: &str) -> Result<()> {
     match check {
         Says(text) => ensure!(output.contains(text), "`{text}` is not in the output"),
         CountsAgree { rows } => counts_agree(output, rows)?,
+        SharedLine { devices } => qemu_lines::counts_agree(output, devices)?,
         HighBar => high_bar(output)?,
         Swept { sequences } => swept(output, sequences)?,
         Crash { names } => bug_check(output, names)?,
@@ -223,7 +266,8 @@ mod tests {
         let count = |apic: Apic| {
             cases.iter().filter(|case| case.machine.apic == apic).map(|case| case.machine.smp).sum::<u32>()
         };
-        assert_eq!((count(Apic::Xapic), count(Apic::X2apic)), (8, 8), "1, 2 and 4 CPUs each, and one to sweep");
+        let each = 1 + 2 + 4 + (1 + 1 + 4 + 4) + 1;
+        assert_eq!((count(Apic::Xapic), count(Apic::X2apic)), (each, each), "everything, shared lines, the sweep");
         let mut names: Vec<&str> = cases.iter().map(|case| case.name.as_str()).collect();
         names.sort();
         names.dedup();

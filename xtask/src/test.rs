@@ -5,7 +5,7 @@ use crate::{
     boot::{self, Console},
     machine::{Accel, Apic},
     qemu_cases::{self, Case},
-    readme,
+    qemu_outside, readme,
     run::in_ci,
     setup::{self, Qemu},
     symbols::Symbols,
@@ -124,7 +124,10 @@ fn boots(cases: &[Case], qemu: &Qemu, symbols: &Symbols, has_x2apic: bool, round
 }
 
 fn run_case(case: &Case, qemu: &Qemu, symbols: &Symbols) -> Result<()> {
-    let outcome = boot::boot(&qemu.program, &case.machine, symbols, Console::Quiet, Some(BOOT_LIMIT))?;
+    let (outcome, typed) = match case.outside {
+        Some(outside) => qemu_outside::boot(&qemu.program, &case.machine, symbols, outside, BOOT_LIMIT)?,
+        None => (boot::boot(&qemu.program, &case.machine, symbols, Console::Quiet, Some(BOOT_LIMIT))?, Ok(())),
+    };
     let verdict = || {
         ensure!(
             outcome.ending == case.ending,
@@ -132,7 +135,8 @@ fn run_case(case: &Case, qemu: &Qemu, symbols: &Symbols) -> Result<()> {
             outcome.ending,
             case.ending
         );
-        case.checks.iter().try_for_each(|check| qemu_cases::check(*check, &outcome.output))
+        case.checks.iter().try_for_each(|check| qemu_cases::check(*check, &outcome.output))?;
+        typed
     };
     verdict().inspect_err(|_| eprint!("{}{}", outcome.output, outcome.complaints))
 }

@@ -1,6 +1,6 @@
 //! The commands.
 
-use super::{button, edu, ivshmem, machine::Machine, show, words::Arguments};
+use super::{button, edu, ivshmem, machine::Machine, outside, show, words::Arguments};
 use crate::{bench, crash, drivers::FAULTY, selftest, sweep};
 use alloc::{format, string::String, vec::Vec};
 use faulty::{Faulty, Place};
@@ -30,6 +30,16 @@ const COMMANDS: &[Command] = &[
     Command { usage: "start DEVICE", what: "starts a stopped device", run: start },
     Command { usage: "button [wait]", what: "how often the power button was pressed", run: button::run },
     Command { usage: ivshmem::USAGE, what: "rings a peer, or waits for rings", run: ivshmem::run },
+    Command {
+        usage: "i8042 watch KEYS MOVEMENTS PORT",
+        what: "tells of input on a serial port",
+        run: outside::watch_i8042,
+    },
+    Command {
+        usage: "serial count BYTES PORT",
+        what: "counts what arrives at a serial port",
+        run: outside::count_serial,
+    },
     Command { usage: "selftest", what: "checks the core on this machine", run: run_selftest },
     Command { usage: "bench", what: "runs what `cargo xtask bench` measures, and waits for it", run: run_bench },
     Command { usage: "sweep [NAME]", what: "interrupts every instruction of the core's sequences", run: run_sweep },

@@ -15,6 +15,8 @@ mod ivshmem;
 #[cfg(target_os = "none")]
 mod machine;
 #[cfg(target_os = "none")]
+mod outside;
+#[cfg(target_os = "none")]
 mod prompt;
 #[cfg(target_os = "none")]
 mod show;

@@ -1,0 +1,202 @@
+//! Somebody outside of the machine: types keys, moves the mouse, and sends bytes down a serial line while a boot runs.
+//!
+//! The machine gets a second serial port, which leads here. The kernel's commands `i8042 watch` and `serial count` say
+//! `ready` there and then what has arrived, so both ends count, and the one that types never runs ahead of what a keyboard
+//! can hold.
+
+use crate::{
+    boot::{self, Console, Outcome},
+    machine::Machine,
+    symbols::Symbols,
+};
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::{TcpListener, TcpStream},
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+/// The kernel's name for the port that leads here.
+pub const PORT: &str = "serial#1";
+
+/// What is done to the machine from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outside {
+    /// So many keys go down and up, and the mouse moves so often.
+    Input { keys: u32, movements: u32 },
+    /// So many bytes are sent as fast as they are taken.
+    Bytes(u32),
+}
+
+impl Outside {
+    /// The monitor's command that counts at the other end.
+    pub fn command(self) -> String {
+        match self {
+            Outside::Input { keys, movements } => format!("i8042 watch {} {movements} {PORT}", 2 * keys),
+            Outside::Bytes(count) => format!("serial count {count} {PORT}"),
+        }
+    }
+}
+
+/// Boots `machine` and does `outside` to it, `limit` at most.
+pub fn boot(
+    qemu: &Path,
+    machine: &Machine,
+    symbols: &Symbols,
+    outside: Outside,
+    limit: Duration,
+) -> Result<(Outcome, Result<()>)> {
+    let (port, control) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
+    let mut machine = machine.clone();
+    let port_here = port.local_addr()?.port();
+    machine.extra.extend([
+        "-chardev".into(),
+        format!("socket,id=outside,host=127.0.0.1,port={port_here}"),
+        "-serial".into(),
+        "chardev:outside".into(),
+        "-qmp".into(),
+        format!("tcp:{}", control.local_addr()?),
+    ]);
+    let deadline = Instant::now() + limit;
+    let typist = thread::spawn(move || {
+        let mut line = Line::accept(&port, deadline)?;
+        let mut control = Control::accept(&control, deadline)?;
+        line.wait_for("ready")?;
+        match outside {
+            Outside::Input { keys, movements } => {
+                (0..keys).try_for_each(|n| key(n, &mut control, &mut line))?;
+                (0..movements).try_for_each(|n| movement(n, &mut control, &mut line))
+            }
+            Outside::Bytes(count) => bytes(count, &mut line),
+        }
+    });
+    let outcome = boot::boot(qemu, &machine, symbols, Console::Quiet, Some(limit))?;
+    let typed = typist.join().unwrap_or_else(|_| bail!("the thread that types panicked"));
+    Ok((outcome, typed))
+}
+
+/// Keys by QEMU's names, and the codes of set 1 that the guest must see.
+const KEYS: [(&str, u16); 6] =
+    [("a", 0x1e), ("spc", 0x39), ("ret", 0x1c), ("shift", 0x2a), ("left", 0xe04b), ("f1", 0x3b)];
+
+/// A key goes down and up, and the guest says so.
+fn key(n: u32, control: &mut Control, line: &mut Line) -> Result<()> {
+    let (name, code) = KEYS[n as usize % KEYS.len()];
+    let event = |down: bool| json!({"type": "key", "data": {"down": down, "key": {"type": "qcode", "data": name}}});
+    control.send_events(&[event(true), event(false)])?;
+    line.wait_for(&format!("key {code} down"))?;
+    line.wait_for(&format!("key {code} up"))
+}
+
+/// The mouse moves, differently every time, and the guest says how far.
+fn movement(n: u32, control: &mut Control, line: &mut Line) -> Result<()> {
+    let (right, down) = (n as i32 % 50 + 1, n as i32 % 21 - 10);
+    let event = |axis: &str, value: i32| json!({"type": "rel", "data": {"axis": axis, "value": value}});
+    control.send_events(&[event("x", right), event("y", down)])?;
+    line.wait_for(&format!("moved {right} {}", -down))
+}
+
+/// Sends `count` bytes at full speed; the guest must have read all of them, or counted what it dropped.
+fn bytes(count: u32, line: &mut Line) -> Result<()> {
+    let sent: Vec<u8> = (0..count).map(|n| (n.wrapping_mul(167) >> 3) as u8).collect();
+    let sum = sent.iter().fold(0u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(*byte)));
+    line.stream.write_all(&sent)?;
+    let said = line.next()?;
+    let words: Vec<&str> = said.split_whitespace().collect();
+    let ["read", read, "dropped", dropped, "overruns", overruns, "sum", guests] = words[..] else {
+        bail!("the guest counts otherwise: {said}");
+    };
+    let (read, dropped): (u32, u32) = (read.parse()?, dropped.parse()?);
+    ensure!(read + dropped == count, "{count} bytes were sent, {read} were read and {dropped} dropped");
+    // QEMU gives a port only what its queue takes.
+    ensure!(overruns == "0", "bytes were lost in the chip {overruns} times");
+    ensure!(dropped > 0 || guests == sum.to_string(), "the bytes read are not those sent");
+    Ok(())
+}
+
+/// The machine's serial line.
+struct Line {
+    stream: TcpStream,
+    lines: BufReader<TcpStream>,
+}
+
+impl Line {
+    fn accept(listener: &TcpListener, deadline: Instant) -> Result<Self> {
+        let stream = accept(listener, deadline)?;
+        Ok(Line { lines: BufReader::new(stream.try_clone()?), stream })
+    }
+
+    fn next(&mut self) -> Result<String> {
+        let mut line = String::new();
+        if self.lines.read_line(&mut line).context("the guest says nothing on its serial line")? == 0 {
+            bail!("the machine ended before all had arrived");
+        }
+        Ok(line.trim_end().to_owned())
+    }
+
+    fn wait_for(&mut self, wanted: &str) -> Result<()> {
+        let said = self.next()?;
+        ensure!(said == wanted, "the guest says `{said}`, not `{wanted}`");
+        Ok(())
+    }
+}
+
+/// The connection to QEMU's machine protocol (QMP).
+struct Control {
+    stream: TcpStream,
+    answers: BufReader<TcpStream>,
+}
+
+impl Control {
+    fn accept(listener: &TcpListener, deadline: Instant) -> Result<Self> {
+        let stream = accept(listener, deadline)?;
+        let mut control = Control { answers: BufReader::new(stream.try_clone()?), stream };
+        control.execute(&json!({"execute": "qmp_capabilities"}))?;
+        Ok(control)
+    }
+
+    fn send_events(&mut self, events: &[Value]) -> Result<()> {
+        self.execute(&json!({"execute": "input-send-event", "arguments": {"events": events}}))
+    }
+
+    fn execute(&mut self, command: &Value) -> Result<()> {
+        writeln!(self.stream, "{command}").context("QEMU takes no commands any more")?;
+        loop {
+            let mut line = String::new();
+            if self.answers.read_line(&mut line).context("QEMU does not answer")? == 0 {
+                bail!("QEMU ended while it was asked: {command}");
+            }
+            let answer: Value = serde_json::from_str(&line)?;
+            if let Some(error) = answer.get("error") {
+                bail!("QEMU refused {command}: {error}");
+            }
+            // Everything else is a greeting or an event.
+            if answer.get("return").is_some() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Waits until QEMU connects.
+fn accept(listener: &TcpListener, deadline: Instant) -> Result<TcpStream> {
+    listener.set_nonblocking(true)?;
+    let stream = loop {
+        match listener.accept() {
+            Ok((stream, _)) => break stream,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                ensure!(Instant::now() < deadline, "QEMU does not connect");
+                thread::sleep(Duration::from_millis(10));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    };
+    stream.set_nonblocking(false)?;
+    let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+    stream.set_read_timeout(Some(left))?;
+    stream.set_write_timeout(Some(left))?;
+    Ok(stream)
+}
