@@ -11,6 +11,7 @@ const DRIVERS: &[Driver] = &[
     Driver::of::<i8042::I8042>(),
     Driver::of::<acpi_button::AcpiButton>(),
     Driver::of::<ivshmem::Ivshmem>(),
+    Driver::of::<tick::Tick>(),
     // For the devices of `edu`: `drivers=twins` lets it have them.
     Driver::of::<twins::Twin>(),
 ];

@@ -1,6 +1,6 @@
 //! The commands.
 
-use super::{button, edu, ivshmem, machine::Machine, outside, show, words::Arguments};
+use super::{button, edu, ivshmem, machine::Machine, outside, show, tick, words::Arguments};
 use crate::{bench, crash, drivers::FAULTY, selftest, sweep};
 use alloc::{format, string::String, vec::Vec};
 use faulty::{Faulty, Place};
@@ -40,6 +40,7 @@ const COMMANDS: &[Command] = &[
         what: "counts what arrives at a serial port",
         run: outside::count_serial,
     },
+    Command { usage: "tick", what: "measures the real-time clock's ticks", run: tick::run },
     Command { usage: "selftest", what: "checks the core on this machine", run: run_selftest },
     Command { usage: "bench", what: "runs what `cargo xtask bench` measures, and waits for it", run: run_bench },
     Command { usage: "sweep [NAME]", what: "interrupts every instruction of the core's sequences", run: run_sweep },

@@ -20,6 +20,8 @@ mod outside;
 mod prompt;
 #[cfg(target_os = "none")]
 mod show;
+#[cfg(target_os = "none")]
+mod tick;
 
 #[cfg(target_os = "none")]
 pub use machine::Machine;
