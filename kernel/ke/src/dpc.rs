@@ -53,6 +53,8 @@ struct Object<R> {
     raw: RawDpc,
     importance: Importance,
     target: Option<u32>,
+    /// Neither: it goes to the end of the queue of the CPU that queues it.
+    is_plain: bool,
     routine: R,
 }
 
@@ -65,7 +67,8 @@ impl<R: DpcRoutine> Dpc<R> {
     /// A DPC of this importance; with a `target`, it runs on that CPU (KeSetTargetProcessorDpc).
     pub fn with(routine: R, importance: Importance, target: Option<u32>) -> Self {
         let kind: &'static DpcKind = const { &DpcKind { routine: run::<R>, name: R::name } };
-        let object = Arc::new(Object { raw: RawDpc::new(kind), importance, target, routine });
+        let is_plain = target.is_none() && importance == Importance::Medium;
+        let object = Arc::new(Object { raw: RawDpc::new(kind), importance, target, is_plain, routine });
         object.raw.set_context(Arc::as_ptr(&object).cast());
         Dpc { object }
     }
@@ -94,15 +97,20 @@ impl<R: DpcRoutine> Dpc<R> {
         self.insert_raised(raised.at.hal, arguments)
     }
 
+    #[inline]
     fn insert_raised(&self, hal: hal::HalRef<'_>, arguments: [usize; 2]) -> bool {
         let object = &self.object;
-        let Some(target) = percpu::of(hal, object.target.unwrap_or(hal.cpu())) else { return false };
         let linked = || {
-            // The link's own reference; `run` or `unlink` takes it back.
+            // The link's own reference; `run` takes it back.
             let _ = Arc::into_raw(object.clone());
         };
-        // SAFETY: the link's reference keeps the object alive; the context was set in `with`; this is at DISPATCH or
-        // above.
+        if object.is_plain {
+            // SAFETY: the link's reference keeps the object alive; the context was set in `with`; this is at DISPATCH or
+            // above.
+            return unsafe { object.raw.insert_last_here(hal, arguments, linked) };
+        }
+        let Some(target) = percpu::of(hal, object.target.unwrap_or(hal.cpu())) else { return false };
+        // SAFETY: as above.
         unsafe { object.raw.insert_on(hal, target, object.importance, arguments, linked) }
     }
 

@@ -179,12 +179,13 @@ unsafe fn run_batch(hal: HalRef<'_>, queue: &DpcQueue, mut dpc: NonNull<RawDpc>)
         let next = unsafe { dpc.as_ref() }.next.load(Relaxed);
         // SAFETY: as above, and taken out.
         unsafe { run_one(hal, queue, dpc) };
-        let Some(next) = NonNull::new(next) else { return };
+        let Some(next) = NonNull::new(next) else { break };
         if hal.pending() & pending::HIGH_DPC != 0 {
             run_high(hal);
         }
         dpc = next;
     }
+    queue.running.store(ptr::null_mut(), Relaxed);
 }
 
 /// Runs what is queued on this CPU with high importance. At DISPATCH, interrupts on.
@@ -199,12 +200,15 @@ pub(crate) fn run_high(hal: HalRef<'_>) {
         let next = unsafe { first.as_ref() }.map(|dpc| dpc.next.load(Relaxed));
         queue.high.store(next.unwrap_or_default(), Relaxed);
         hal.enable_interrupts();
-        let Some(dpc) = NonNull::new(first) else { return };
+        let Some(dpc) = NonNull::new(first) else { break };
         // SAFETY: linked until just now, taken out with interrupts off.
         unsafe { run_one(hal, queue, dpc) };
     }
+    queue.running.store(ptr::null_mut(), Relaxed);
 }
 
+/// Leaves it noted as running: whoever runs several clears that after the last.
+///
 /// # Safety
 /// `dpc` was linked and is in no queue any more.
 #[inline(always)]
@@ -216,5 +220,4 @@ unsafe fn run_one(hal: HalRef<'_>, queue: &DpcQueue, dpc: NonNull<RawDpc>) {
     let at = unsafe { At::<Dispatch>::mint(hal) };
     // SAFETY: whoever queued it promised that the routine may be called with its context.
     unsafe { (kind.routine)(dpc, at) };
-    queue.running.store(ptr::null_mut(), Relaxed);
 }

@@ -80,12 +80,42 @@ impl RawDpc {
         if !self.claim() {
             return false;
         }
+        // SAFETY: claimed just now; the rest is the same contract.
+        unsafe { self.link_last_here(hal) };
+        true
+    }
+
+    /// # Safety
+    /// Claimed by this caller; otherwise as [`Self::insert_here`].
+    #[inline(always)]
+    unsafe fn link_last_here(&self, hal: HalRef<'_>) {
         hal.disable_interrupts();
         // SAFETY: claimed, alive, and this CPU's queue with interrupts off.
         unsafe { hal::percpu(hal).dpcs.link_last(self) };
         hal.set_pending(pending::DPC);
         hal.enable_interrupts();
-        true
+    }
+
+    /// [`Self::insert_on`] this CPU, of medium importance: what is common, in a line.
+    ///
+    /// # Safety
+    /// As [`Self::insert_here`].
+    #[inline]
+    pub(crate) unsafe fn insert_last_here(
+        &self,
+        hal: HalRef<'_>,
+        arguments: [usize; 2],
+        linked: impl FnOnce(),
+    ) -> bool {
+        if self.claim() {
+            self.set_arguments(arguments);
+            linked();
+            // SAFETY: claimed just now; the rest is the same contract.
+            unsafe { self.link_last_here(hal) };
+            return true;
+        }
+        // SAFETY: the same contract.
+        unsafe { self.insert_on(hal, hal::percpu(hal), Importance::Medium, arguments, linked) }
     }
 
     /// KeInsertQueueDpc on `target`; how soon it starts is up to `importance`. `linked` runs when it was not linked,
