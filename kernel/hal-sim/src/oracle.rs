@@ -115,10 +115,12 @@ impl Machine {
         }
     }
 
-    /// Every CPU waits: what a device still asserts nobody will ever handle.
+    /// Every CPU waits, and no ISR sleeps in the middle: what a device still asserts nobody will ever handle.
     pub(crate) fn check_quiescent(&self) {
         let halted = self.cpus.iter().all(|cpu| cpu.wait.get() == CpuWait::Halted);
-        let found = halted.then(|| self.still_asserted()).flatten();
+        let is_isr = |frame: &Frame| matches!(frame, Frame::Callback { what: "ISR", .. });
+        let isr_sleeps = self.strands.borrow().iter().any(|strand| strand.frames.iter().any(is_isr));
+        let found = (halted && !isr_sleeps).then(|| self.still_asserted()).flatten();
         if let Some(text) = found {
             self.fail_here(FaultKind::StillAsserted, text);
         }
