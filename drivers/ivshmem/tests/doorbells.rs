@@ -46,7 +46,7 @@ fn on_device(machine: &mut Setup, f: impl FnOnce(&Pnp, DeviceRef<Ivshmem>, &mut 
 }
 
 fn explore(name: &str, cpus: usize, setup: impl Fn(&mut Setup) + 'static) {
-    Explorer::new(&format!("ivshmem {name} on {cpus}")).cpus(cpus).limit(Duration::from_secs(5)).run(setup);
+    Explorer::new(&format!("ivshmem {name} on {cpus}")).cpus(cpus).limit(Duration::from_secs(2)).run(setup);
 }
 
 #[test]

@@ -19,7 +19,7 @@ fn with_twins(machine: &mut Setup, f: impl FnOnce(&Pnp, [DeviceRef<Twin>; 2], &m
 }
 
 fn explore(name: &str, cpus: usize, setup: impl Fn(&mut Setup) + 'static) {
-    Explorer::new(&format!("twins {name} on {cpus}")).cpus(cpus).limit(Duration::from_secs(5)).run(setup);
+    Explorer::new(&format!("twins {name} on {cpus}")).cpus(cpus).limit(Duration::from_secs(2)).run(setup);
 }
 
 fn counters(twin: &DeviceRef<Twin>, at: &mut At<'_, Passive>) -> Counters {

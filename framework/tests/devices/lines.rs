@@ -332,7 +332,7 @@ fn c14_what_the_bus_has_no_line_for_stays_unconnected() {
 fn one_of_two_leaves_a_shared_line() {
     for (other, cpus) in [(PLAIN, 1), (PLAIN, 2), (SLEEPY, 2)] {
         let explorer = Explorer::new(&format!("kind {other} leaves a shared line on {cpus}")).cpus(cpus);
-        explorer.limit(Duration::from_secs(5)).run(move |machine| {
+        explorer.limit(Duration::from_secs(2)).run(move |machine| {
             let wires = plug(machine, [(PLAIN, LINE), (other, LINE)]);
             machine.main(|at| {
                 let pnp = start(at, wires, "liner#0,liner#1");

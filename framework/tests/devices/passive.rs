@@ -170,7 +170,7 @@ fn a_passive_interrupt_can_continue_in_a_work_item() {
 fn c55_isrs_that_share_a_wait_lock_never_overlap() {
     for cpus in [1, 2] {
         let explorer = Explorer::new(&format!("two passive ISRs with one wait lock on {cpus}")).cpus(cpus);
-        explorer.limit(Duration::from_secs(5)).run(|machine| {
+        explorer.limit(Duration::from_secs(2)).run(|machine| {
             machine.device(Bells::default());
             machine.main(|at| {
                 let pnp = start::<Sleepy>(at);
@@ -219,7 +219,7 @@ fn c57_the_wait_lock_can_be_tried() {
 fn no_message_is_lost_while_a_passive_isr_runs() {
     for cpus in [1, 2] {
         let explorer = Explorer::new(&format!("messages while a passive ISR runs on {cpus}")).cpus(cpus);
-        explorer.limit(Duration::from_secs(5)).run(|machine| {
+        explorer.limit(Duration::from_secs(2)).run(|machine| {
             machine.device(Bells::default());
             machine.main(|at| {
                 let pnp = start::<Sleepy>(at);
@@ -243,7 +243,7 @@ fn no_message_is_lost_while_a_passive_isr_runs() {
 #[test]
 fn a_stop_while_passive_isrs_run() {
     let explorer = Explorer::new("stop while passive ISRs run").cpus(2);
-    explorer.limit(Duration::from_secs(5)).run(|machine| {
+    explorer.limit(Duration::from_secs(2)).run(|machine| {
         machine.device(Bells::default());
         machine.main(|at| {
             let pnp = start::<Sleepy>(at);
