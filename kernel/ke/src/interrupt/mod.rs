@@ -5,8 +5,9 @@
 //! tests what was known then.
 //!
 //! **Invariant:** an object in a vector's slot is connected, and the registry keeps it alive. Disconnecting refuses new
-//! DPCs and work items, silences the source, passes the barrier on the granted CPU (no ISR runs or can start), empties
-//! the slot, and flushes what was queued: after it no callback of the object runs.
+//! DPCs and work items, masks the source, passes the barrier on the granted CPU (what was on its way is served), empties
+//! the slot, passes it again (no ISR runs or can start), and flushes what was queued: after it no callback of the object
+//! runs.
 
 use crate::{
     at::At,
