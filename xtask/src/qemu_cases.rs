@@ -107,7 +107,7 @@ pub fn cases(kernel: &Path) -> Vec<Case> {
             machine.exec = Some(format!("crash {kind}"));
         });
     }
-    cases.extend(typed_at(kernel));
+    cases.extend(from_outside(kernel));
     cases
 }
 
@@ -127,10 +127,11 @@ fn share_a_line(machine: &mut Machine, apic: Apic, smp: u32, devices: usize) {
 }
 
 /// What arrives from outside of the machine is counted at both ends.
-fn typed_at(kernel: &Path) -> Vec<Case> {
+fn from_outside(kernel: &Path) -> Vec<Case> {
     let rows = [
         ("keys and mouse movements from outside", Outside::Input { keys: 100, movements: 100 }, ", 0 dropped"),
         ("bytes at full speed on a serial line", Outside::Bytes(16384), " 0 overruns"),
+        ("the power button from outside", Outside::Presses(20), "presses so far: 20"),
     ];
     let case = |(name, outside, says): (&str, Outside, &'static str)| {
         let machine = Machine { exec: Some(outside.command()), ..Machine::new(kernel) };

@@ -1,18 +1,23 @@
-//! Somebody outside of the machine: types keys, moves the mouse, and sends bytes down a serial line while a boot runs.
+//! Somebody outside of the machine: types keys, moves the mouse, sends bytes down a serial line, presses the power button
+//! while a boot runs.
 //!
-//! The machine gets a second serial port, which leads here. The kernel's commands `i8042 watch` and `serial count` say
-//! `ready` there and then what has arrived, so both ends count, and the one that types never runs ahead of what a keyboard
-//! can hold.
+//! The machine gets a second serial port, which leads here. The kernel's commands (`i8042 watch`, `serial count`,
+//! `button count`) say `ready` there and then what has arrived, so both ends count, and the one outside never runs ahead of
+//! what the device can hold.
+
+mod control;
+mod line;
 
 use crate::{
     boot::{self, Console, Outcome},
     machine::Machine,
     symbols::Symbols,
 };
-use anyhow::{Context, Result, bail, ensure};
-use serde_json::{Value, json};
+use anyhow::{Result, bail, ensure};
+use control::Control;
+use line::Line;
+use serde_json::json;
 use std::{
-    io::{BufRead, BufReader, Write},
     net::{TcpListener, TcpStream},
     path::Path,
     thread,
@@ -29,6 +34,8 @@ pub enum Outside {
     Input { keys: u32, movements: u32 },
     /// So many bytes are sent as fast as they are taken.
     Bytes(u32),
+    /// The power button is pressed so often.
+    Presses(u32),
 }
 
 impl Outside {
@@ -37,6 +44,19 @@ impl Outside {
         match self {
             Outside::Input { keys, movements } => format!("i8042 watch {} {movements} {PORT}", 2 * keys),
             Outside::Bytes(count) => format!("serial count {count} {PORT}"),
+            Outside::Presses(count) => format!("button count {count} {PORT}"),
+        }
+    }
+
+    fn run(self, line: &mut Line, control: &mut Control) -> Result<()> {
+        line.wait_for("ready")?;
+        match self {
+            Outside::Input { keys, movements } => {
+                (0..keys).try_for_each(|n| key(n, control, line))?;
+                (0..movements).try_for_each(|n| movement(n, control, line))
+            }
+            Outside::Bytes(count) => bytes(count, line),
+            Outside::Presses(count) => (1..=count).try_for_each(|n| press(n, control, line)),
         }
     }
 }
@@ -61,21 +81,14 @@ pub fn boot(
         format!("tcp:{}", control.local_addr()?),
     ]);
     let deadline = Instant::now() + limit;
-    let typist = thread::spawn(move || {
+    let somebody = thread::spawn(move || {
         let mut line = Line::accept(&port, deadline)?;
         let mut control = Control::accept(&control, deadline)?;
-        line.wait_for("ready")?;
-        match outside {
-            Outside::Input { keys, movements } => {
-                (0..keys).try_for_each(|n| key(n, &mut control, &mut line))?;
-                (0..movements).try_for_each(|n| movement(n, &mut control, &mut line))
-            }
-            Outside::Bytes(count) => bytes(count, &mut line),
-        }
+        outside.run(&mut line, &mut control)
     });
     let outcome = boot::boot(qemu, &machine, symbols, Console::Quiet, Some(limit))?;
-    let typed = typist.join().unwrap_or_else(|_| bail!("the thread that types panicked"));
-    Ok((outcome, typed))
+    let done = somebody.join().unwrap_or_else(|_| bail!("the thread that acts from outside panicked"));
+    Ok((outcome, done))
 }
 
 /// Keys by QEMU's names, and the codes of set 1 that the guest must see.
@@ -86,7 +99,7 @@ const KEYS: [(&str, u16); 6] =
 fn key(n: u32, control: &mut Control, line: &mut Line) -> Result<()> {
     let (name, code) = KEYS[n as usize % KEYS.len()];
     let event = |down: bool| json!({"type": "key", "data": {"down": down, "key": {"type": "qcode", "data": name}}});
-    control.send_events(&[event(true), event(false)])?;
+    control.send_input(&[event(true), event(false)])?;
     line.wait_for(&format!("key {code} down"))?;
     line.wait_for(&format!("key {code} up"))
 }
@@ -95,15 +108,22 @@ fn key(n: u32, control: &mut Control, line: &mut Line) -> Result<()> {
 fn movement(n: u32, control: &mut Control, line: &mut Line) -> Result<()> {
     let (right, down) = (n as i32 % 50 + 1, n as i32 % 21 - 10);
     let event = |axis: &str, value: i32| json!({"type": "rel", "data": {"axis": axis, "value": value}});
-    control.send_events(&[event("x", right), event("y", down)])?;
+    control.send_input(&[event("x", right), event("y", down)])?;
     line.wait_for(&format!("moved {right} {}", -down))
+}
+
+/// The power button is pressed for the `n`th time; QEMU tells that it was, and the guest that it knows.
+fn press(n: u32, control: &mut Control, line: &mut Line) -> Result<()> {
+    control.execute("system_powerdown", json!({}))?;
+    control.wait_for("POWERDOWN")?;
+    line.wait_for(&format!("pressed {n}"))
 }
 
 /// Sends `count` bytes at full speed; the guest must have read all of them, or counted what it dropped.
 fn bytes(count: u32, line: &mut Line) -> Result<()> {
     let sent: Vec<u8> = (0..count).map(|n| (n.wrapping_mul(167) >> 3) as u8).collect();
     let sum = sent.iter().fold(0u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(*byte)));
-    line.stream.write_all(&sent)?;
+    line.send(&sent)?;
     let said = line.next()?;
     let words: Vec<&str> = said.split_whitespace().collect();
     let ["read", read, "dropped", dropped, "overruns", overruns, "sum", guests] = words[..] else {
@@ -115,70 +135,6 @@ fn bytes(count: u32, line: &mut Line) -> Result<()> {
     ensure!(overruns == "0", "bytes were lost in the chip {overruns} times");
     ensure!(dropped > 0 || guests == sum.to_string(), "the bytes read are not those sent");
     Ok(())
-}
-
-/// The machine's serial line.
-struct Line {
-    stream: TcpStream,
-    lines: BufReader<TcpStream>,
-}
-
-impl Line {
-    fn accept(listener: &TcpListener, deadline: Instant) -> Result<Self> {
-        let stream = accept(listener, deadline)?;
-        Ok(Line { lines: BufReader::new(stream.try_clone()?), stream })
-    }
-
-    fn next(&mut self) -> Result<String> {
-        let mut line = String::new();
-        if self.lines.read_line(&mut line).context("the guest says nothing on its serial line")? == 0 {
-            bail!("the machine ended before all had arrived");
-        }
-        Ok(line.trim_end().to_owned())
-    }
-
-    fn wait_for(&mut self, wanted: &str) -> Result<()> {
-        let said = self.next()?;
-        ensure!(said == wanted, "the guest says `{said}`, not `{wanted}`");
-        Ok(())
-    }
-}
-
-/// The connection to QEMU's machine protocol (QMP).
-struct Control {
-    stream: TcpStream,
-    answers: BufReader<TcpStream>,
-}
-
-impl Control {
-    fn accept(listener: &TcpListener, deadline: Instant) -> Result<Self> {
-        let stream = accept(listener, deadline)?;
-        let mut control = Control { answers: BufReader::new(stream.try_clone()?), stream };
-        control.execute(&json!({"execute": "qmp_capabilities"}))?;
-        Ok(control)
-    }
-
-    fn send_events(&mut self, events: &[Value]) -> Result<()> {
-        self.execute(&json!({"execute": "input-send-event", "arguments": {"events": events}}))
-    }
-
-    fn execute(&mut self, command: &Value) -> Result<()> {
-        writeln!(self.stream, "{command}").context("QEMU takes no commands any more")?;
-        loop {
-            let mut line = String::new();
-            if self.answers.read_line(&mut line).context("QEMU does not answer")? == 0 {
-                bail!("QEMU ended while it was asked: {command}");
-            }
-            let answer: Value = serde_json::from_str(&line)?;
-            if let Some(error) = answer.get("error") {
-                bail!("QEMU refused {command}: {error}");
-            }
-            // Everything else is a greeting or an event.
-            if answer.get("return").is_some() {
-                return Ok(());
-            }
-        }
-    }
 }
 
 /// Waits until QEMU connects.

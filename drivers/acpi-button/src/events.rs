@@ -27,10 +27,11 @@ pub struct Button {
 }
 
 impl Button {
-    /// In the ISR: counts a press and takes it back from the registers. `false`: the button was not pressed.
+    /// In the ISR: counts a press and takes it back from the registers. `false`: the interrupt was not the button's. An
+    /// event that happened but may not interrupt asserts nothing, so it is somebody else's interrupt that is looked at.
     pub fn serve(&mut self, registers: &mut impl Registers) -> bool {
         let status = registers.status();
-        if status == ALL_ONES || status & POWER_BUTTON == 0 {
+        if status == ALL_ONES || status & registers.enabled() & POWER_BUTTON == 0 {
             return false;
         }
         registers.clear(POWER_BUTTON);

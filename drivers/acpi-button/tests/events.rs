@@ -65,6 +65,13 @@ fn a_press_from_before_does_not_count() {
 }
 
 #[test]
+fn a_press_that_does_not_interrupt_is_not_claimed() {
+    let (mut button, mut registers) = (Button::default(), Fake { status: POWER_BUTTON, enabled: SLEEP_BUTTON });
+    assert!(!button.serve(&mut registers), "another event or device asserts the line");
+    assert_eq!((registers.status, button.presses()), (POWER_BUTTON, 0));
+}
+
+#[test]
 fn registers_that_are_gone_were_not_pressed() {
     let (mut button, mut registers) = (Button::default(), Fake { status: u16::MAX, enabled: u16::MAX });
     assert!(!button.serve(&mut registers));

@@ -169,6 +169,13 @@ impl Device for Edu {
         })
     }
 
+    /// Nothing to do for the interrupt itself: the device has no switch for it, only for what a factorial does when it is
+    /// done. Transfers say with their command that they interrupt.
+    fn d0_entry(&self, _: PowerState, at: &mut At<'_, Passive>) -> Result<()> {
+        self.regs.status.write(at, INTERRUPT_WHEN_COMPUTED);
+        Ok(())
+    }
+
     /// A transfer cannot be called back, and its memory is given back after this: waits until it is over.
     fn d0_exit(&self, _: PowerState, at: &mut At<'_, Passive>) {
         let give_up = at.now() + TIME_OUT;
@@ -177,6 +184,7 @@ impl Device for Edu {
             // Nobody sets it any more: this is a pause.
             let _ = self.done.wait_timeout(at, PAUSE);
         }
+        self.regs.status.write(at, 0);
         // What it says now nobody will hear: take it back, or it would still say so at the next start.
         let status = self.regs.irq_status.read(at);
         self.regs.irq_ack.write(at, status);
@@ -198,15 +206,6 @@ impl EvtIsr for EduInterrupt {
             irq.queue_dpc();
         }
         claim
-    }
-
-    fn evt_enable(&self, edu: &Edu, _: &mut Pending, irq: &mut IsrCx<'_, Self>) -> Result<()> {
-        edu.regs.status.write(irq, INTERRUPT_WHEN_COMPUTED);
-        Ok(())
-    }
-
-    fn evt_disable(&self, edu: &Edu, _: &mut Pending, irq: &mut IsrCx<'_, Self>) {
-        edu.regs.status.write(irq, 0);
     }
 }
 
@@ -233,15 +232,6 @@ impl EvtIsr for EduWorkInterrupt {
             irq.queue_work_item();
         }
         claim
-    }
-
-    fn evt_enable(&self, edu: &Edu, _: &mut Pending, irq: &mut IsrCx<'_, Self>) -> Result<()> {
-        edu.regs.status.write(irq, INTERRUPT_WHEN_COMPUTED);
-        Ok(())
-    }
-
-    fn evt_disable(&self, edu: &Edu, _: &mut Pending, irq: &mut IsrCx<'_, Self>) {
-        edu.regs.status.write(irq, 0);
     }
 }
 

@@ -28,7 +28,7 @@ const COMMANDS: &[Command] = &[
     Command { usage: "edu raise N [DEVICE]", what: "an interrupt with the status N", run: edu::run },
     Command { usage: "stop DEVICE", what: "stops a device", run: stop },
     Command { usage: "start DEVICE", what: "starts a stopped device", run: start },
-    Command { usage: "button [wait]", what: "how often the power button was pressed", run: button::run },
+    Command { usage: button::USAGE, what: "how often the power button was pressed", run: button::run },
     Command { usage: ivshmem::USAGE, what: "rings a peer, or waits for rings", run: ivshmem::run },
     Command {
         usage: "i8042 watch KEYS MOVEMENTS PORT",

@@ -1,5 +1,5 @@
-//! `i8042 watch` and `serial count`: the guest's half of counting at both ends. Who types sits outside of the machine, at
-//! the other end of a serial port; it waits for the line `ready` there, and reads there what has arrived.
+//! The guest's half of counting at both ends: `i8042 watch`, `serial count`, `button count`. Who acts sits outside of the
+//! machine, at the other end of a serial port; it waits for the line `ready` there, and reads there what has arrived.
 
 use super::{commands::Outcome, machine::Machine, words::Arguments};
 use alloc::{format, string::String, vec::Vec};
@@ -105,7 +105,7 @@ pub fn count_serial(machine: &mut Machine, mut words: Arguments<'_>, at: &mut At
 }
 
 /// The serial port that the next word, the last, names.
-fn port(machine: &Machine, mut words: Arguments<'_>) -> Result<DeviceRef<Serial>, String> {
+pub fn port(machine: &Machine, mut words: Arguments<'_>) -> Result<DeviceRef<Serial>, String> {
     let name: String = words.required("the serial port's name")?.into();
     words.end()?;
     let names =
@@ -116,12 +116,14 @@ fn port(machine: &Machine, mut words: Arguments<'_>) -> Result<DeviceRef<Serial>
         .ok_or_else(|| format!("{name}: no serial port has this name; there are {}", names().join(", ")))
 }
 
-fn tell(port: &DeviceRef<Serial>, text: &str, at: &mut At<'_, Passive>) -> Outcome {
+/// Says something at the other end of a serial port.
+pub fn tell(port: &DeviceRef<Serial>, text: &str, at: &mut At<'_, Passive>) -> Outcome {
     let told = on(port, at, |port, at| port.write(at, text.as_bytes()))?;
     told.map_err(|Gone| format!("{} went away", port.name()))
 }
 
-fn on<D: framework::Device, R>(
+/// Does `job` on a device; an error names the device.
+pub fn on<D: framework::Device, R>(
     device: &DeviceRef<D>,
     at: &mut At<'_, Passive>,
     job: impl FnOnce(&D, &mut At<'_, Passive>) -> R,
