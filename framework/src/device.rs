@@ -9,8 +9,8 @@
 //! Registers live in the third, so they cannot be reached before the hardware is there or after it is released.
 
 use crate::{
-    DmaBuffer, EvtIsr, EvtWorkItemFunc, InterruptBuilder, IntoLock, PortBlock, RegisterBlock, Result, Status, WorkItem,
-    dma::Buffers, hardware::Hardware, interrupt::AnyInterrupt, pnp::Shared,
+    BusChanges, DmaBuffer, EvtIsr, EvtWorkItemFunc, InterruptBuilder, IntoLock, PortBlock, RegisterBlock, Result,
+    Status, WorkItem, dma::Buffers, hardware::Hardware, interrupt::AnyInterrupt, pnp::Shared,
 };
 use alloc::{string::String, sync::Arc, vec::Vec};
 use core::{
@@ -275,6 +275,11 @@ impl<'a, D: Device> Resources<'a, D> {
     /// The methods of the ACPI namespace, on a machine that has one: for drivers of what firmware takes part in.
     pub fn acpi_methods(&self) -> Option<Arc<dyn AcpiMethods>> {
         self.shared.methods.clone()
+    }
+
+    /// Where the driver of a bus, or of firmware's events, tells that devices come to leave.
+    pub fn bus_changes(&self) -> BusChanges {
+        self.shared.changes.clone()
     }
 
     /// What there is to know about ACPI's own registers, for the device that they are

@@ -20,6 +20,7 @@
 extern crate alloc;
 
 mod assign;
+mod departure;
 mod device;
 mod dma;
 mod driver;
@@ -35,6 +36,7 @@ mod session;
 mod status;
 mod work_item;
 
+pub use departure::{BusChanges, Departed, Departure};
 pub use device::{Creator, Device, DeviceAdd, DeviceInit, DriverEntry, DriverInit, PciId, PowerState, Resources};
 pub use dma::DmaBuffer;
 pub use driver::Driver;

@@ -3,7 +3,8 @@
 //! All of it is one value that the image owns and lends; there is no `static`.
 
 use crate::{
-    AcpiDeviceRow, Device, DeviceRef, DeviceRow, DeviceState, Driver, InterruptRow, LineRow, ObjectRow, Result, Status,
+    AcpiDeviceRow, BusChanges, Departure, Device, DeviceRef, DeviceRow, DeviceState, Driver, InterruptRow, LineRow,
+    ObjectRow, Result, Status,
     dma::Quarantine,
     driver::AnyDriver,
     hardware::Hardware,
@@ -21,6 +22,7 @@ pub(crate) struct Shared {
     pub lines: Lines,
     pub methods: Option<Arc<dyn AcpiMethods>>,
     pub quarantine: Quarantine,
+    pub changes: BusChanges,
     problems: WaitLock<Vec<io::Error>>,
 }
 
@@ -33,16 +35,21 @@ impl Shared {
 
 /// The devices of a machine and their drivers.
 pub struct Pnp {
-    shared: Arc<Shared>,
+    tree: Arc<Tree>,
+}
+
+/// What [`Pnp`] owns, and what serves devices that leave looks into.
+pub(crate) struct Tree {
+    pub shared: Arc<Shared>,
     /// Dropped before the drivers that serve them.
-    devices: Vec<Entry>,
+    pub devices: Vec<Entry>,
     _drivers: BTreeMap<&'static str, Box<dyn AnyDriver>>,
 }
 
-struct Entry {
-    hardware: Hardware,
+pub(crate) struct Entry {
+    pub hardware: Hardware,
     /// The device with its driver; why the driver did not load; or nothing, for want of a driver.
-    node: Option<Result<Arc<dyn AnyNode>>>,
+    pub node: Option<Result<Arc<dyn AnyNode>>>,
 }
 
 impl Entry {
@@ -65,6 +72,7 @@ impl Pnp {
             lines: Lines::new(platform.line_controller().cloned()),
             methods: platform.acpi_methods().cloned(),
             quarantine: Quarantine::default(),
+            changes: BusChanges::new(),
             problems: WaitLock::new(bus.problems().to_vec()),
         });
         let functions = bus.devices().iter().cloned().map(Hardware::Pci);
@@ -87,7 +95,9 @@ impl Pnp {
             }
             devices.push(entry);
         }
-        Pnp { shared, devices, _drivers: loaded }
+        let tree = Arc::new(Tree { shared, devices, _drivers: loaded });
+        tree.shared.changes.open(at, &tree);
+        Pnp { tree }
     }
 
     /// A reference to the device `name` (`edu#0`), if it is a `D`. PASSIVE or above: any thread may keep it.
@@ -125,7 +135,22 @@ impl Pnp {
     /// The function at `location` has left the bus, so it cannot write any more: its quarantined buffers are freed.
     /// PASSIVE.
     pub fn left_the_bus(&self, at: &mut At<'_, Passive>, location: Location) {
-        self.shared.quarantine.release(at, location);
+        self.tree.shared.quarantine.release(at, location);
+    }
+
+    /// Where it is told that devices come to leave the bus.
+    pub fn bus_changes(&self) -> BusChanges {
+        self.tree.shared.changes.clone()
+    }
+
+    /// Waits until everything that was told to [`Self::bus_changes`] has been served. PASSIVE.
+    pub fn settle(&self, at: &mut At<'_, Passive>) {
+        self.tree.shared.changes.flush(at);
+    }
+
+    /// The functions that have left the bus, or should have, first to last. PASSIVE.
+    pub fn departures(&self, at: &mut At<'_, Passive>) -> Vec<Departure> {
+        self.tree.shared.changes.departures(at)
     }
 
     /// All PCI functions, with their drivers' state. PASSIVE.
@@ -135,7 +160,7 @@ impl Pnp {
             let (name, state) = entry.state(at);
             Some(DeviceRow { pci: pci.clone(), location: pci.location(), ids: pci.ids(), name, state })
         };
-        self.devices.iter().filter_map(|entry| row(entry, at)).collect()
+        self.tree.devices.iter().filter_map(|entry| row(entry, at)).collect()
     }
 
     /// All devices that ACPI describes, with their drivers' state. PASSIVE.
@@ -145,17 +170,17 @@ impl Pnp {
             let (name, state) = entry.state(at);
             Some(AcpiDeviceRow { acpi: acpi.clone(), name, state })
         };
-        self.devices.iter().filter_map(|entry| row(entry, at)).collect()
+        self.tree.devices.iter().filter_map(|entry| row(entry, at)).collect()
     }
 
     /// The interrupt lines in use. PASSIVE.
     pub fn lines(&self, at: &mut At<'_, Passive>) -> Vec<LineRow> {
-        self.shared.lines.rows(at)
+        self.tree.shared.lines.rows(at)
     }
 
     /// Lets line `gsi`, which was masked because nobody claimed its interrupts, interrupt again. PASSIVE.
     pub fn forgive_line(&self, at: &mut At<'_, Passive>, gsi: u32) -> Result<()> {
-        self.shared.lines.forgive(gsi, at)
+        self.tree.shared.lines.forgive(gsi, at)
     }
 
     /// The interrupt objects of all devices. PASSIVE.
@@ -168,9 +193,9 @@ impl Pnp {
     pub fn objects(&self, at: &mut At<'_, Passive>) -> Vec<ObjectRow> {
         let mut rows: BTreeMap<(&'static str, &'static str), ObjectRow> = BTreeMap::new();
         let mut all: Vec<ObjectRow> = self.nodes().flat_map(|node| node.objects(at)).collect();
-        let (count, bytes) = self.shared.quarantine.totals(at);
+        let (count, bytes) = self.tree.shared.quarantine.totals(at);
         all.push(ObjectRow { kind: "DmaBuffer", of: "quarantine", count, bytes });
-        let vectors = self.shared.vectors.acquire(at).total_used() as usize;
+        let vectors = self.tree.shared.vectors.acquire(at).total_used() as usize;
         all.push(ObjectRow { kind: "Vector", of: "all devices", count: vectors, bytes: 0 });
         for row in all {
             let empty = ObjectRow { count: 0, bytes: 0, ..row };
@@ -183,12 +208,13 @@ impl Pnp {
 
     /// What the bus or a device's teardown had to say, and nobody could be told. PASSIVE.
     pub fn problems(&self, at: &mut At<'_, Passive>) -> Vec<io::Error> {
-        self.shared.problems.acquire(at).clone()
+        self.tree.shared.problems.acquire(at).clone()
     }
 
     /// Stops and removes all devices, last first. PASSIVE.
     pub fn shut_down(&self, at: &mut At<'_, Passive>) {
-        for entry in self.devices.iter().rev() {
+        self.tree.shared.changes.close(at);
+        for entry in self.tree.devices.iter().rev() {
             if let Some(Ok(node)) = &entry.node {
                 // Already removed is as good.
                 let _ = node.remove(false, at);
@@ -197,7 +223,7 @@ impl Pnp {
     }
 
     fn nodes(&self) -> impl Iterator<Item = &Arc<dyn AnyNode>> {
-        self.devices.iter().filter_map(|entry| entry.node.as_ref()?.as_ref().ok())
+        self.tree.devices.iter().filter_map(|entry| entry.node.as_ref()?.as_ref().ok())
     }
 
     fn node(&self, name: &str) -> Result<&Arc<dyn AnyNode>> {
@@ -218,6 +244,6 @@ fn load_once<'a>(
 
 impl fmt::Debug for Pnp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pnp").field("devices", &self.devices.len()).finish_non_exhaustive()
+        f.debug_struct("Pnp").field("devices", &self.tree.devices.len()).finish_non_exhaustive()
     }
 }

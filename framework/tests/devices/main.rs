@@ -1,6 +1,7 @@
 //! Devices, their interrupts and their lives, on the simulated machine.
 
 mod bells;
+mod departures;
 mod interrupts;
 mod lifecycle;
 mod lines;
