@@ -4,7 +4,7 @@
 use framework::{DeviceRef, DeviceState, Driver, Pnp, prelude::*};
 use hal_sim::{
     Explorer, Setup,
-    model::{Bar, BusAccess, Identity, Model},
+    model::{Bar, BusAccess, Identity, Model, PciModel},
     run_once,
 };
 use ivshmem::Ivshmem;
@@ -18,11 +18,13 @@ const VECTORS: u8 = 4;
 /// A device whose only peer is itself.
 struct Lonely;
 
-impl Model for Lonely {
+impl PciModel for Lonely {
     fn identity(&self) -> Identity {
         Identity { bars: vec![Bar::memory32(0x100)], msi_messages: VECTORS, ..Identity::new(0x1af4, 0x1110) }
     }
+}
 
+impl Model for Lonely {
     fn read(&mut self, _: usize, offset: u64, _: usize, _: &mut BusAccess<'_>) -> u64 {
         if offset == 0x08 { HERE.into() } else { u64::MAX }
     }

@@ -1,7 +1,7 @@
 //! A device for tests: it rings when told to, writes down what it is told, and says where its driver should fail.
 
 use framework::{Driver, Pnp, prelude::*};
-use hal_sim::model::{Bar, BusAccess, Identity, Model};
+use hal_sim::model::{Bar, BusAccess, Identity, Model, PciModel};
 
 pub const ID: PciId = PciId(0x1de5, 0x0be1);
 /// How many messages it has.
@@ -27,11 +27,13 @@ impl Bells {
     }
 }
 
-impl Model for Bells {
+impl PciModel for Bells {
     fn identity(&self) -> Identity {
         Identity { bars: vec![Bar::memory64(0x1000)], msi_messages: MESSAGES, ..Identity::new(ID.0, ID.1) }
     }
+}
 
+impl Model for Bells {
     fn read(&mut self, _: usize, offset: u64, _: usize, _: &mut BusAccess<'_>) -> u64 {
         match offset {
             0x04 => self.status,

@@ -1,9 +1,6 @@
 //! Line interrupts through the framework: devices that share a line, what the line's first user decides for the others.
 
-use crate::{
-    bells::{self, Bells, Regs},
-    wires::Wires,
-};
+use crate::bells::{self, Bells, Regs};
 use framework::{DeviceRef, DeviceState, Driver, Mode, Pnp, Polarity, Signal, prelude::*};
 use hal_sim::{Explorer, Setup, run_once};
 use ke::{CeilingTooLow, ConnectError};
@@ -132,18 +129,16 @@ impl Liner {
 }
 
 /// Plugs in devices, each of a kind and on a line.
-fn plug<const N: usize>(machine: &mut Setup, devices: [(u32, u32); N]) -> Wires {
-    let mut wires = Wires::default();
+fn plug<const N: usize>(machine: &mut Setup, devices: [(u32, u32); N]) {
     for (kind, line) in devices {
         let device = machine.device(Bells::failing_at(kind));
-        wires.wire(machine, &device, line);
+        machine.wire(&device, line);
     }
-    wires
 }
 
 /// Starts all devices, those that `on_lines` names on their lines.
-fn start(at: &mut At<'_, Passive>, wires: Wires, on_lines: &'static str) -> Pnp {
-    Pnp::start(at, &wires.platform(), &[Driver::of::<Liner>().on_lines(on_lines)])
+fn start(at: &mut At<'_, Passive>, on_lines: &'static str) -> Pnp {
+    Pnp::start(at, &hal_sim::platform(), &[Driver::of::<Liner>().on_lines(on_lines)])
 }
 
 fn run<const N: usize>(
@@ -153,9 +148,9 @@ fn run<const N: usize>(
     f: fn(&Pnp, &mut At<'_, Passive>),
 ) {
     run_once(cpus, move |machine| {
-        let wires = plug(machine, devices);
+        plug(machine, devices);
         machine.main(move |at| {
-            let pnp = start(at, wires, on_lines);
+            let pnp = start(at, on_lines);
             f(&pnp, at);
             pnp.shut_down(at);
             assert_eq!(pnp.lines(at), [], "the last one to go frees the line");
@@ -243,7 +238,7 @@ fn a_device_without_lines_cannot_be_put_on_one() {
     run_once(1, |machine| {
         machine.device(Bells::failing_at(PLAIN));
         machine.main(|at| {
-            let pnp = start(at, Wires::default(), "");
+            let pnp = start(at, "");
             let refused = Status::NoInterruptLeft { created: 0, assigned: 0 };
             assert_eq!(pnp.devices(at)[0].state, DeviceState::Failed(refused));
             pnp.shut_down(at);
@@ -315,10 +310,9 @@ impl EvtIsr for Second {
 fn c14_what_the_bus_has_no_line_for_stays_unconnected() {
     run_once(1, |machine| {
         let device = machine.device(Bells::default());
-        let mut wires = Wires::default();
-        wires.wire(machine, &device, LINE);
-        machine.main(move |at| {
-            let pnp = Pnp::start(at, &wires.platform(), &[Driver::of::<TwoOfOne>()]);
+        machine.wire(&device, LINE);
+        machine.main(|at| {
+            let pnp = Pnp::start(at, &hal_sim::platform(), &[Driver::of::<TwoOfOne>()]);
             assert_eq!(pnp.devices(at)[0].state, DeviceState::Started);
             let connected: Vec<bool> = pnp.interrupts(at).iter().map(|row| row.grant.is_some()).collect();
             assert_eq!(connected, [true, false]);
@@ -333,9 +327,9 @@ fn one_of_two_leaves_a_shared_line() {
     for (other, cpus) in [(PLAIN, 1), (PLAIN, 2), (SLEEPY, 2)] {
         let explorer = Explorer::new(&format!("kind {other} leaves a shared line on {cpus}")).cpus(cpus);
         explorer.limit(Duration::from_secs(2)).run(move |machine| {
-            let wires = plug(machine, [(PLAIN, LINE), (other, LINE)]);
+            plug(machine, [(PLAIN, LINE), (other, LINE)]);
             machine.main(|at| {
-                let pnp = start(at, wires, "liner#0,liner#1");
+                let pnp = start(at, "liner#0,liner#1");
                 on(&pnp, "liner#1", at, |dev, at| dev.regs.ring.write(at, 1));
                 on(&pnp, "liner#0", at, |dev, at| dev.regs.ring.write(at, 1));
                 pnp.stop_device(at, "liner#1").expect("it is started");

@@ -7,4 +7,3 @@ mod lifecycle;
 mod lines;
 mod passive;
 mod sets;
-mod wires;

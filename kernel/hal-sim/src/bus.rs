@@ -1,27 +1,27 @@
-//! The simulated PCI bus: one host bridge, its configuration space behind ECAM, memory BARs, MSI.
+//! The simulated buses: PCI with one host bridge, its configuration space behind ECAM, memory BARs, MSI and MSI-X; and
+//! ISA, whose devices answer at fixed ports.
 //!
 //! Device memory has physical addresses like a PC's, so the bus code that walks real hardware walks this. Firmware has
-//! placed the BARs; everything else (decoding, bus master, MSI) is off until software turns it on.
+//! placed the BARs; everything else (decoding, bus master, messages) is off until software turns it on.
 
 mod function;
+mod msix;
 
-use crate::model::{BusAccess, Model, Step};
-use function::Function;
+pub(crate) use function::Function;
+
+use crate::model::{BusAccess, IsaDevice, IsaModel, Model, PciModel, Step};
+use io::Polarity;
 use ke::hal::MsiMessage;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use msix::Part;
+use std::{
+    ops::Range,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 /// Physical address of the configuration space of bus 0, as in ACPI's MCFG table.
 pub const ECAM_BASE: u64 = 0xb000_0000;
 /// The buses that the window covers: bus 0 alone.
 pub const ECAM_BUSES: std::ops::RangeInclusive<u8> = 0..=0;
-
-/// What firmware says about the simulated machine's PCI: where `io::Bus::enumerate` finds the devices.
-pub fn platform() -> io::Platform {
-    let region =
-        io::EcamRegion { physical: ECAM_BASE, segment: 0, first_bus: *ECAM_BUSES.start(), last_bus: *ECAM_BUSES.end() };
-    // SAFETY: addresses on the simulated machine are numbers that it decodes; nothing but this bus answers there.
-    unsafe { io::Platform::new(vec![region], Vec::new()) }
-}
 
 const ECAM_SIZE: u64 = 1 << 20;
 const BARS_BELOW_4G: u64 = 0xfe00_0000;
@@ -48,26 +48,37 @@ pub(crate) fn map(physical: u64) -> usize {
     (VIRTUAL_BASE + physical) as usize
 }
 
-/// One slot of the bus.
+/// One device and where it sits.
 pub(crate) struct Slot {
     pub(crate) name: String,
-    function: Function,
+    place: Place,
     model: Arc<Mutex<dyn Model>>,
     gone: bool,
-    /// The interrupt line that its pin leads to.
-    line: Option<u32>,
-    /// Whether it asserts the pin.
-    asserts: bool,
-    /// How many messages the device has sent, and how often it has driven its line.
+    wires: Vec<Wire>,
+    /// How many messages the device has sent, and how often it has driven a line.
     pub(crate) signals: u64,
+}
+
+/// What a device answers at.
+enum Place {
+    Pci(Box<Function>),
+    Isa(Vec<Range<u16>>),
+}
+
+/// Where one of a device's interrupt outputs leads.
+#[derive(Debug)]
+struct Wire {
+    gsi: u32,
+    /// Whether the device asserts it.
+    asserts: bool,
 }
 
 /// What an access or a step of a device did to the rest of the machine.
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
     pub(crate) sent: Vec<MsiMessage>,
-    /// The line, as the device drove it.
-    pub(crate) line: Vec<bool>,
+    /// Which of its lines the device drove, and how.
+    pub(crate) lines: Vec<(usize, bool)>,
     pub(crate) fault: Option<String>,
 }
 
@@ -76,7 +87,22 @@ pub(crate) struct Effects {
 pub(crate) enum Target {
     Config { slot: usize, offset: usize },
     Bar { slot: usize, bar: usize, offset: u64 },
+    MsiX { slot: usize, part: Part, offset: u64 },
+    Ports { slot: usize, range: usize, offset: u16 },
     Nothing,
+}
+
+impl Target {
+    /// Who answers.
+    pub(crate) fn slot(self) -> Option<usize> {
+        match self {
+            Target::Config { slot, .. }
+            | Target::Bar { slot, .. }
+            | Target::MsiX { slot, .. }
+            | Target::Ports { slot, .. } => Some(slot),
+            Target::Nothing => None,
+        }
+    }
 }
 
 impl std::fmt::Display for Target {
@@ -84,31 +110,42 @@ impl std::fmt::Display for Target {
         match self {
             Self::Config { slot, offset } => write!(f, "slot {} config {offset:#05x}", slot + 1),
             Self::Bar { slot, bar, offset } => write!(f, "slot {} BAR{bar}+{offset:#04x}", slot + 1),
+            Self::MsiX { slot, part, offset } => write!(f, "slot {} {part}+{offset:#04x}", slot + 1),
+            Self::Ports { slot, range, offset } => write!(f, "slot {} ports {range}+{offset:#x}", slot + 1),
             Self::Nothing => write!(f, "nothing there:"),
         }
     }
 }
 
 impl Slot {
-    fn drives(&self) -> bool {
-        self.asserts && !self.gone && !self.function.interrupt_disabled()
+    fn function(&self) -> Option<&Function> {
+        match &self.place {
+            Place::Pci(function) => Some(function),
+            Place::Isa(_) => None,
+        }
+    }
+
+    fn drives(&self, wire: usize) -> bool {
+        let disabled = self.function().is_some_and(Function::interrupt_disabled);
+        self.wires.get(wire).is_some_and(|wire| wire.asserts) && !self.gone && !disabled
     }
 }
 
-pub(crate) struct PciBus {
+pub(crate) struct Buses {
     slots: Vec<Slot>,
+    isa: Vec<IsaDevice>,
     next_below_4g: u64,
     next_above_4g: u64,
 }
 
-impl PciBus {
+impl Buses {
     pub(crate) fn new() -> Self {
-        PciBus { slots: Vec::new(), next_below_4g: BARS_BELOW_4G, next_above_4g: BARS_ABOVE_4G }
+        Buses { slots: Vec::new(), isa: Vec::new(), next_below_4g: BARS_BELOW_4G, next_above_4g: BARS_ABOVE_4G }
     }
 
-    /// Plugs a device into the next slot.
-    pub(crate) fn plug(&mut self, model: Arc<Mutex<dyn Model>>) -> usize {
-        let identity = lock(&model).identity();
+    /// Plugs a function into the next slot.
+    pub(crate) fn plug(&mut self, model: Arc<Mutex<impl PciModel>>) -> usize {
+        let identity = lock(&*model).identity();
         let mut function = Function::new(&identity);
         for (n, bar) in identity.bars.iter().enumerate() {
             let next = if bar.wide { &mut self.next_above_4g } else { &mut self.next_below_4g };
@@ -116,35 +153,62 @@ impl PciBus {
             *next = base + bar.size;
             function.place_bar(n, base);
         }
-        let slot = self.slots.len();
-        let name = format!("{:04x}:{:04x} in slot {}", identity.vendor, identity.device, slot + 1);
-        self.slots.push(Slot { name, function, model, gone: false, line: None, asserts: false, signals: 0 });
-        slot
+        let name = format!("{:04x}:{:04x} in slot {}", identity.vendor, identity.device, self.slots.len() + 1);
+        self.add(name, Place::Pci(Box::new(function)), model, Vec::new())
     }
 
-    /// Leads the interrupt pin of the device in `slot` to line `gsi`.
+    /// Puts a device where it always is.
+    pub(crate) fn install(&mut self, model: Arc<Mutex<impl IsaModel>>) -> usize {
+        let devices = lock(&*model).devices();
+        let ports = devices.iter().flat_map(|device| device.ports.iter().cloned()).collect();
+        let wires = devices.iter().flat_map(|device| &device.lines);
+        let wires = wires.map(|line| Wire { gsi: line.gsi, asserts: false }).collect();
+        let name = devices.first().map_or("nameless", |device| device.hid).to_owned();
+        self.isa.extend(devices);
+        self.add(name, Place::Isa(ports), model, wires)
+    }
+
+    fn add(&mut self, name: String, place: Place, model: Arc<Mutex<dyn Model>>, wires: Vec<Wire>) -> usize {
+        self.slots.push(Slot { name, place, model, gone: false, wires, signals: 0 });
+        self.slots.len() - 1
+    }
+
+    /// Leads the interrupt pin of the function in `slot` to line `gsi`.
     pub(crate) fn wire(&mut self, slot: usize, gsi: u32) {
         let slot = &mut self.slots[slot];
-        slot.function.give_pin();
-        slot.line = Some(gsi);
+        let Place::Pci(function) = &mut slot.place else { panic!("{} has the lines that it has", slot.name) };
+        function.give_pin();
+        slot.wires = vec![Wire { gsi, asserts: false }];
     }
 
-    /// The line that the device in `slot` drives.
-    pub(crate) fn line_of(&self, slot: usize) -> Option<u32> {
-        self.slots.get(slot)?.line
+    /// What ACPI says about the devices that no bus announces.
+    pub(crate) fn isa_devices(&self) -> &[IsaDevice] {
+        &self.isa
     }
 
-    /// The device in `slot` drives its pin. What reaches the line of it: nothing of a device that is gone or whose
-    /// interrupt is disabled in its command register.
-    pub(crate) fn drive(&mut self, slot: usize, asserts: bool) -> bool {
-        let slot = &mut self.slots[slot];
-        slot.asserts = asserts;
-        slot.drives()
+    /// Every line that something is wired to, and the state that asserts it.
+    pub(crate) fn wired(&self) -> Vec<(u32, Polarity)> {
+        let pins = self.slots.iter().filter(|slot| slot.function().is_some());
+        let pins = pins.flat_map(|slot| slot.wires.iter().map(|wire| (wire.gsi, Polarity::ActiveLow)));
+        let lines = self.isa.iter().flat_map(|device| device.lines.iter().map(|line| (line.gsi, line.polarity)));
+        pins.chain(lines).collect()
     }
 
-    /// Whether the device in `slot` drives its line.
-    pub(crate) fn drives(&self, slot: usize) -> bool {
-        self.slots[slot].drives()
+    /// The lines that the device in `slot` drives, in its own order.
+    pub(crate) fn lines_of(&self, slot: usize) -> impl Iterator<Item = u32> + '_ {
+        self.slots.get(slot).into_iter().flat_map(|slot| slot.wires.iter().map(|wire| wire.gsi))
+    }
+
+    /// The device in `slot` drives output `wire`, if that leads anywhere.
+    pub(crate) fn drive(&mut self, slot: usize, wire: usize, asserts: bool) {
+        if let Some(wire) = self.slots[slot].wires.get_mut(wire) {
+            wire.asserts = asserts;
+        }
+    }
+
+    /// What reaches the line of it: nothing of a device that is gone or whose interrupt is disabled in its command register.
+    pub(crate) fn drives(&self, slot: usize, wire: usize) -> bool {
+        self.slots[slot].drives(wire)
     }
 
     pub(crate) fn slots(&self) -> &[Slot] {
@@ -164,29 +228,76 @@ impl PciBus {
             // Device 0 would be the host bridge's own function, which software has no use for.
             let (device, function) = (offset >> 15, offset >> 12 & 7);
             let slot = (device as usize).wrapping_sub(1);
-            let present = function == 0 && self.slots.get(slot).is_some_and(|slot| !slot.gone);
+            let there = |slot: &Slot| !slot.gone && slot.function().is_some();
+            let present = function == 0 && self.slots.get(slot).is_some_and(there);
             return if present { Target::Config { slot, offset: (offset & 0xfff) as usize } } else { Target::Nothing };
         }
-        for (n, slot) in self.slots.iter().enumerate().filter(|(_, slot)| !slot.gone) {
-            if let Some((bar, offset)) = slot.function.decode(physical) {
-                return Target::Bar { slot: n, bar, offset };
+        for (slot, here) in self.slots.iter().enumerate().filter(|(_, slot)| !slot.gone) {
+            let Some(function) = here.function() else { continue };
+            if let Some((bar, offset)) = function.decode(physical) {
+                return match function.msix_at(bar, offset) {
+                    Some((part, offset)) => Target::MsiX { slot, part, offset },
+                    None => Target::Bar { slot, bar, offset },
+                };
+            }
+        }
+        Target::Nothing
+    }
+
+    /// Who answers at `width` ports from `port`.
+    pub(crate) fn decode_port(&self, port: u16, width: usize) -> Target {
+        for (slot, here) in self.slots.iter().enumerate() {
+            let Place::Isa(ranges) = &here.place else { continue };
+            let inside = |range: &Range<u16>| range.contains(&port) && usize::from(range.end - port) >= width;
+            if let Some(range) = ranges.iter().position(inside) {
+                return Target::Ports { slot, range, offset: port - ranges[range].start };
             }
         }
         Target::Nothing
     }
 
     pub(crate) fn config_read(&self, slot: usize, offset: usize, width: usize) -> u64 {
-        self.slots[slot].function.read(offset, width)
+        self.function(slot).read(offset, width)
     }
 
-    pub(crate) fn config_write(&mut self, slot: usize, offset: usize, width: usize, value: u64) {
-        self.slots[slot].function.write(offset, width, value);
+    /// Messages that were pending may leave.
+    pub(crate) fn config_write(&mut self, slot: usize, offset: usize, width: usize, value: u64) -> Effects {
+        let sent = self.function_mut(slot).write(offset, width, value);
+        self.sent(slot, sent)
+    }
+
+    pub(crate) fn msix_read(&self, slot: usize, part: Part, offset: u64, width: usize) -> u64 {
+        self.function(slot).msix_read(part, offset, width)
+    }
+
+    /// Messages that were pending may leave. The fault is a use of the table that the specification leaves undefined.
+    pub(crate) fn msix_write(&mut self, slot: usize, part: Part, offset: u64, width: usize, value: u64) -> Effects {
+        match self.function_mut(slot).msix_write(part, offset, width, value) {
+            Ok(sent) => self.sent(slot, sent),
+            Err(fault) => Effects { fault: Some(fault), ..Effects::default() },
+        }
+    }
+
+    fn sent(&mut self, slot: usize, sent: Vec<MsiMessage>) -> Effects {
+        self.slots[slot].signals += sent.len() as u64;
+        Effects { sent, ..Effects::default() }
+    }
+
+    fn function(&self, slot: usize) -> &Function {
+        self.slots[slot].function().expect("only functions have configuration space")
+    }
+
+    fn function_mut(&mut self, slot: usize) -> &mut Function {
+        match &mut self.slots[slot].place {
+            Place::Pci(function) => function,
+            Place::Isa(_) => unreachable!("only functions have configuration space"),
+        }
     }
 
     /// Whether the device in `slot` could raise an interrupt by a message.
     pub(crate) fn can_interrupt(&self, slot: usize) -> bool {
         let slot = &self.slots[slot];
-        !slot.gone && slot.function.bus_master() && slot.function.msi().is_some()
+        !slot.gone && slot.function().is_some_and(Function::can_send)
     }
 
     pub(crate) fn interrupt_status(&self, slot: usize) -> u64 {
@@ -223,24 +334,19 @@ impl PciBus {
         f: impl FnOnce(&mut BusAccess<'_>) -> R,
     ) -> (R, Effects) {
         let here = &mut self.slots[slot];
-        let mut access = BusAccess {
-            memory,
-            now,
-            bus_master: here.function.bus_master(),
-            msi: here.function.msi(),
-            msi_vectors: here.function.msi_vectors(),
-            sent: Vec::new(),
-            line: Vec::new(),
-            fault: None,
-            leave: false,
+        let function = match &mut here.place {
+            Place::Pci(function) => Some(function),
+            Place::Isa(_) => None,
         };
+        let mut access =
+            BusAccess { memory, now, function, sent: Vec::new(), lines: Vec::new(), fault: None, leave: false };
         let result = f(&mut access);
-        let BusAccess { sent, line, fault, leave, .. } = access;
-        here.signals += (sent.len() + line.len()) as u64;
+        let BusAccess { sent, lines, fault, leave, .. } = access;
+        here.signals += (sent.len() + lines.len()) as u64;
         if leave {
             self.unplug(slot);
         }
-        (result, Effects { sent, line, fault })
+        (result, Effects { sent, lines, fault })
     }
 }
 
@@ -261,25 +367,27 @@ mod tests {
         map(ECAM_BASE + ((slot + 1) << 15) + offset)
     }
 
-    fn config(bus: &PciBus, offset: u64, width: usize) -> u64 {
+    fn config(bus: &Buses, offset: u64, width: usize) -> u64 {
         match bus.decode(ecam(0, offset)) {
             Target::Config { slot, offset } => bus.config_read(slot, offset, width),
             other => panic!("not configuration space: {other:?}"),
         }
     }
 
-    fn set_config(bus: &mut PciBus, offset: u64, width: usize, value: u64) {
+    fn set_config(bus: &mut Buses, offset: u64, width: usize, value: u64) {
         match bus.decode(ecam(0, offset)) {
-            Target::Config { slot, offset } => bus.config_write(slot, offset, width, value),
+            Target::Config { slot, offset } => _ = bus.config_write(slot, offset, width, value),
             other => panic!("not configuration space: {other:?}"),
         }
     }
 
     struct Wide;
-    impl Model for Wide {
+    impl PciModel for Wide {
         fn identity(&self) -> Identity {
             Identity { bars: vec![Bar::memory64(1 << 33)], ..Identity::new(1, 2) }
         }
+    }
+    impl Model for Wide {
         fn read(&mut self, bar: usize, offset: u64, _: usize, _: &mut BusAccess<'_>) -> u64 {
             bar as u64 + offset
         }
@@ -288,7 +396,7 @@ mod tests {
 
     #[test]
     fn a_bar_is_sized_by_writing_ones_and_decodes_when_memory_is_on() {
-        let mut bus = PciBus::new();
+        let mut bus = Buses::new();
         bus.plug(Arc::new(Mutex::new(Edu::new())));
         assert_eq!(config(&bus, 0x00, 4), 0x11e8_1234);
         let base = config(&bus, 0x10, 4);
@@ -306,7 +414,7 @@ mod tests {
 
     #[test]
     fn a_64_bit_bar_lies_above_4_gib_and_takes_two_slots_of_the_header() {
-        let mut bus = PciBus::new();
+        let mut bus = Buses::new();
         bus.plug(Arc::new(Mutex::new(Wide)));
         let base = config(&bus, 0x14, 4) << 32 | config(&bus, 0x10, 4) & !0xf;
         assert!(base > u32::MAX.into());
@@ -318,10 +426,10 @@ mod tests {
 
     #[test]
     fn an_interrupt_leaves_only_as_programmed() {
-        let mut bus = PciBus::new();
+        let mut bus = Buses::new();
         bus.plug(Arc::new(Mutex::new(Edu::new())));
         let mut memory = Memory::new();
-        let mut raise = |bus: &mut PciBus| {
+        let mut raise = |bus: &mut Buses| {
             let write = |model: &mut dyn Model, access: &mut BusAccess<'_>| model.write(0, 0x60, 4, 1, access);
             bus.with_model(0, &mut memory, 0, write).1.sent
         };

@@ -4,10 +4,9 @@
 //! and what follows the thread. Reads of this CPU's own words are stops for its interrupts alone.
 
 use crate::{
-    bus::{self, Target},
+    bus,
     fault::FaultKind,
     machine::{CpuWait, Machine},
-    model::{BusAccess, Model},
     schedule::Reach,
     strand::is_core,
 };
@@ -221,24 +220,29 @@ unsafe impl Hal for Machine {
         self.mmio_write(address, 8, value);
     }
 
-    // No model answers at I/O ports: a machine without ISA devices reads all ones.
-    fn port_read8(&self, _port: u16) -> u8 {
-        u8::MAX
+    fn port_read8(&self, port: u16) -> u8 {
+        self.port_read(port, 1) as u8
     }
 
-    fn port_read16(&self, _port: u16) -> u16 {
-        u16::MAX
+    fn port_read16(&self, port: u16) -> u16 {
+        self.port_read(port, 2) as u16
     }
 
-    fn port_read32(&self, _port: u16) -> u32 {
-        u32::MAX
+    fn port_read32(&self, port: u16) -> u32 {
+        self.port_read(port, 4) as u32
     }
 
-    fn port_write8(&self, _port: u16, _value: u8) {}
+    fn port_write8(&self, port: u16, value: u8) {
+        self.port_write(port, 1, value.into());
+    }
 
-    fn port_write16(&self, _port: u16, _value: u16) {}
+    fn port_write16(&self, port: u16, value: u16) {
+        self.port_write(port, 2, value.into());
+    }
 
-    fn port_write32(&self, _port: u16, _value: u32) {}
+    fn port_write32(&self, port: u16, value: u32) {
+        self.port_write(port, 4, value.into());
+    }
 
     fn map_mmio(&self, physical: u64, _len: usize) -> usize {
         bus::map(physical)
@@ -314,7 +318,7 @@ unsafe impl Hal for Machine {
         if what == Point::Connect {
             self.disconnected.borrow_mut().remove(&object);
         }
-        let access = matches!(what, Point::MmioRead | Point::MmioWrite);
+        let access = matches!(what, Point::MmioRead | Point::MmioWrite | Point::PortRead | Point::PortWrite);
         if !self.quiet.get() && !self.dead.get() {
             let fiber = self.cpu().fiber.get();
             let strand = &mut self.strands.borrow_mut()[fiber];
@@ -338,74 +342,6 @@ unsafe impl Hal for Machine {
 }
 
 impl Machine {
-    fn mmio_read(&self, address: usize, width: usize) -> u64 {
-        self.stop_fine(Reach::Shared);
-        let ones = u64::MAX >> (64 - 8 * width);
-        if self.dead.get() {
-            return ones;
-        }
-        let target = self.bus.borrow().decode(address);
-        let value = match target {
-            Target::Nothing => ones,
-            Target::Config { slot, offset } => {
-                self.flush_messages(slot);
-                self.bus.borrow().config_read(slot, offset, width)
-            }
-            Target::Bar { slot, bar, offset } => {
-                self.flush_messages(slot);
-                self.with_model(slot, |model, bus| model.read(bar, offset, width, bus)) & ones
-            }
-        };
-        self.note_access(target, || format!("{target} reads {value:#x}"));
-        value
-    }
-
-    fn mmio_write(&self, address: usize, width: usize, value: u64) {
-        self.stop_fine(Reach::Shared);
-        if self.dead.get() {
-            return;
-        }
-        let target = self.bus.borrow().decode(address);
-        self.note_access(target, || format!("{target} is written {value:#x}"));
-        match target {
-            Target::Nothing => {}
-            Target::Config { slot, offset } => {
-                self.bus.borrow_mut().config_write(slot, offset, width, value);
-                self.update_line(slot);
-            }
-            Target::Bar { slot, bar, offset } => {
-                self.with_model(slot, |model, bus| model.write(bar, offset, width, value, bus));
-            }
-        }
-    }
-
-    fn note_access(&self, target: Target, what: impl FnOnce() -> String) {
-        if self.recorder.borrow().is_on() {
-            let location = self.strands.borrow_mut()[self.cpu().fiber.get()].accessor.take();
-            self.note_line(what(), location, !matches!(target, Target::Bar { .. }));
-        }
-    }
-
-    /// Runs `f`, which has the model in `slot`, and applies what it did to the rest of the machine.
-    pub(crate) fn with_access<R>(&self, slot: usize, f: impl FnOnce(&mut BusAccess<'_>) -> R) -> R {
-        let (result, effects) = {
-            let (bus, memory) = (&mut *self.bus.borrow_mut(), &mut *self.memory.borrow_mut());
-            bus.with_access(slot, memory, self.now.get(), f)
-        };
-        self.apply(slot, effects);
-        result
-    }
-
-    /// Runs `f` on a model and applies what it did to the rest of the machine.
-    pub(crate) fn with_model<R>(&self, slot: usize, f: impl FnOnce(&mut dyn Model, &mut BusAccess<'_>) -> R) -> R {
-        let (result, effects) = {
-            let (bus, memory) = (&mut *self.bus.borrow_mut(), &mut *self.memory.borrow_mut());
-            bus.with_model(slot, memory, self.now.get(), f)
-        };
-        self.apply(slot, effects);
-        result
-    }
-
     /// What CR8 or IF held off comes at once.
     fn deliver_after_lowering(&self) {
         if !self.quiet.get() {
@@ -450,7 +386,7 @@ impl Machine {
     pub(crate) fn remove(&self, slot: usize) {
         self.note(|_| format!("slot {} is removed by surprise", slot + 1));
         self.bus.borrow_mut().unplug(slot);
-        self.update_line(slot);
+        self.update_lines(slot);
     }
 
     fn dma(&self, address: usize, len: usize, copy: impl FnOnce(&mut [u8])) {

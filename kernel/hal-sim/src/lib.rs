@@ -59,10 +59,11 @@
 //!
 //! **How it works.** `chooser` answers every question that could go either way; `machine` runs one schedule, `schedule`
 //! decides at its stops, `port` and `hal` are the machine as the core sees it, `fiber` switches stacks, `apic`, `lines`, `bus` and
-//! `memory` are the hardware, [`model`] the devices, `oracle` the checks, `explore` the search.
+//! `memory` are the hardware, [`model`] the devices, `platform` the firmware, `oracle` the checks, `explore` the search.
 
 #![warn(missing_docs)]
 
+mod access;
 mod allocator;
 mod apic;
 mod bus;
@@ -77,6 +78,7 @@ mod memory;
 pub mod model;
 mod oracle;
 mod panics;
+mod platform;
 mod port;
 mod schedule;
 mod stand_in;
@@ -84,9 +86,10 @@ mod strand;
 mod trace;
 
 pub use allocator::{LevelCheckedAllocator, blocks_put_aside};
-pub use bus::{ECAM_BASE, ECAM_BUSES, platform};
+pub use bus::{ECAM_BASE, ECAM_BUSES};
 pub use explore::{Device, Explorer, Failure, Granularity, Setup, Stats, Switcher, run_once};
 pub use fault::FaultKind;
 pub use lines::LineInput;
+pub use platform::platform;
 pub use stand_in::StandInCell;
 pub use trace::{Line, Trace};

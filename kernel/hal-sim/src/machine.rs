@@ -11,7 +11,7 @@
 
 use crate::{
     apic::LocalApic,
-    bus::PciBus,
+    bus::Buses,
     chooser::{Chooser, Log},
     explore::Granularity,
     fault::{Fault, FaultKind},
@@ -73,7 +73,7 @@ pub(crate) struct Machine {
     pub(crate) main_done: Cell<bool>,
     pub(crate) finished: Cell<bool>,
     pub(crate) chooser: RefCell<Chooser>,
-    pub(crate) bus: RefCell<PciBus>,
+    pub(crate) bus: RefCell<Buses>,
     pub(crate) lines: RefCell<Lines>,
     pub(crate) memory: RefCell<Memory>,
     /// Messages that have left their device and reached no CPU yet.
@@ -164,13 +164,7 @@ impl MachineRef {
 }
 
 impl Machine {
-    pub(crate) fn new(
-        config: Config,
-        fibers: Rc<dyn Fibers>,
-        chooser: Chooser,
-        bus: PciBus,
-        record: bool,
-    ) -> Box<Self> {
+    pub(crate) fn new(config: Config, fibers: Rc<dyn Fibers>, chooser: Chooser, bus: Buses, record: bool) -> Box<Self> {
         Box::new(Machine {
             config,
             fibers,
@@ -183,8 +177,8 @@ impl Machine {
             main_done: Cell::new(false),
             finished: Cell::new(false),
             chooser: RefCell::new(chooser),
+            lines: RefCell::new(Lines::new(bus.wired())),
             bus: RefCell::new(bus),
-            lines: RefCell::new(Lines::new()),
             memory: RefCell::new(Memory::new()),
             in_flight: RefCell::default(),
             now: Cell::new(0),

@@ -1,18 +1,20 @@
-//! Device models: what a simulated PCI function is and does.
+//! Device models: what a simulated device is and does.
 //!
 //! A model is plain safe Rust: it answers register accesses and says which internal steps it could take ("the factorial is
 //! done"). *When* a step happens is the explorer's choice, at every point of the driver. A model raises interrupts only
-//! when its own rules say so, through [`BusAccess::interrupt`].
+//! when its own rules say so, through [`BusAccess::interrupt`] and [`BusAccess::set_line`].
 //!
 //! ```
-//! use hal_sim::model::{Bar, BusAccess, Identity, Model, Step};
+//! use hal_sim::model::{Bar, BusAccess, Identity, Model, PciModel, Step};
 //! /// Counts down to an interrupt.
 //! #[derive(Default)]
 //! struct Countdown { left: u64, status: u64 }
-//! impl Model for Countdown {
+//! impl PciModel for Countdown {
 //!     fn identity(&self) -> Identity {
 //!         Identity { bars: vec![Bar::memory32(0x1000)], msi_messages: 1, ..Identity::new(0x1234, 0x0001) }
 //!     }
+//! }
+//! impl Model for Countdown {
 //!     fn read(&mut self, _bar: usize, offset: u64, _width: usize, _bus: &mut BusAccess<'_>) -> u64 {
 //!         if offset == 0 { self.left } else { self.status }
 //!     }
@@ -34,18 +36,19 @@ mod edu;
 
 pub use edu::Edu;
 
-use crate::memory::{DmaFault, Memory};
+use crate::{
+    bus::Function,
+    memory::{DmaFault, Memory},
+};
 use ke::hal::MsiMessage;
+use std::ops::Range;
 
 /// A device, as its registers and its own progress. Methods are called by one thread of execution at a time.
 pub trait Model: Send + 'static {
-    /// What its configuration space says. Asked once.
-    fn identity(&self) -> Identity;
-
-    /// A register read of `width` bytes at `offset` in BAR `bar`.
+    /// A register read of `width` bytes at `offset` in BAR or range of ports `bar`.
     fn read(&mut self, bar: usize, offset: u64, width: usize, bus: &mut BusAccess<'_>) -> u64;
 
-    /// A register write of `width` bytes at `offset` in BAR `bar`.
+    /// A register write of `width` bytes at `offset` in BAR or range of ports `bar`.
     fn write(&mut self, bar: usize, offset: u64, width: usize, value: u64, bus: &mut BusAccess<'_>);
 
     /// Adds the steps that the device could take now. The same state gives the same steps in the same order.
@@ -68,6 +71,30 @@ pub trait Model: Send + 'static {
     fn removed(&mut self) {}
 }
 
+/// A PCI function: see [`crate::Setup::device`].
+pub trait PciModel: Model {
+    /// What its configuration space says. Asked once.
+    fn identity(&self) -> Identity;
+}
+
+/// A device at fixed ports, which ACPI describes: see [`crate::Setup::isa_device`].
+pub trait IsaModel: Model {
+    /// What ACPI says: one chip can be several devices there. Their ranges of ports and their lines are numbered through,
+    /// device after device. Asked once.
+    fn devices(&self) -> Vec<IsaDevice>;
+}
+
+/// What ACPI says about a device at fixed ports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IsaDevice {
+    /// Its hardware id.
+    pub hid: &'static str,
+    /// Its ranges of ports.
+    pub ports: Vec<Range<u16>>,
+    /// Its lines.
+    pub lines: Vec<io::Line>,
+}
+
 /// What a function's configuration space says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
@@ -83,12 +110,27 @@ pub struct Identity {
     pub bars: Vec<Bar>,
     /// Messages of the MSI capability: 0 for no capability, else a power of two up to 32.
     pub msi_messages: u8,
+    /// The MSI-X capability.
+    pub msix: Option<MsiX>,
+}
+
+/// Where an MSI-X capability has its structures, which the bus keeps: the model sees no access to them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MsiX {
+    /// How many messages.
+    pub messages: u16,
+    /// The BAR, by its place in [`Identity::bars`].
+    pub bar: usize,
+    /// Where the table begins in it.
+    pub table: u64,
+    /// Where the pending bits begin in it.
+    pub pending: u64,
 }
 
 impl Identity {
     /// A function without BARs or interrupts.
     pub fn new(vendor: u16, device: u16) -> Self {
-        Identity { vendor, device, class: 0xff_0000, revision: 0, bars: Vec::new(), msi_messages: 0 }
+        Identity { vendor, device, class: 0xff_0000, revision: 0, bars: Vec::new(), msi_messages: 0, msix: None }
     }
 }
 
@@ -154,12 +196,10 @@ impl Step {
 pub struct BusAccess<'a> {
     pub(crate) memory: &'a mut Memory,
     pub(crate) now: u64,
-    pub(crate) bus_master: bool,
-    /// The MSI capability as programmed: `None` while disabled.
-    pub(crate) msi: Option<MsiMessage>,
-    pub(crate) msi_vectors: u8,
+    /// `None`: a device at fixed ports.
+    pub(crate) function: Option<&'a mut Function>,
     pub(crate) sent: Vec<MsiMessage>,
-    pub(crate) line: Vec<bool>,
+    pub(crate) lines: Vec<(usize, bool)>,
     pub(crate) fault: Option<String>,
     pub(crate) leave: bool,
 }
@@ -170,17 +210,21 @@ impl BusAccess<'_> {
         self.now
     }
 
-    /// Sends MSI message `number`. Nothing happens while MSI is disabled or the function is no bus master.
+    /// Sends message `number`, or leaves it pending if MSI-X masks it. Nothing happens while messages are off or the
+    /// function is no bus master.
     pub fn interrupt(&mut self, number: u8) {
-        let Some(message) = self.msi.filter(|_| self.bus_master) else { return };
-        let number = number % self.msi_vectors.max(1);
-        self.sent.push(MsiMessage { data: message.data | u32::from(number), ..message });
+        self.sent.extend(self.function.as_mut().and_then(|function| function.raise(number)));
     }
 
     /// Asserts the interrupt line, or no longer: a level until it is changed, an edge when it becomes asserted. Nothing
-    /// happens unless [`crate::Setup::wire`] has led it somewhere.
+    /// happens unless the line leads somewhere, see [`crate::Setup::wire`].
     pub fn set_line(&mut self, asserted: bool) {
-        self.line.push(asserted);
+        self.set_line_of(0, asserted);
+    }
+
+    /// The same for line `number` of a device that has several.
+    pub fn set_line_of(&mut self, number: usize, asserted: bool) {
+        self.lines.push((number, asserted));
     }
 
     /// Reads RAM. `false`: the function is no bus master and nothing was read. A transfer that misses RAM fails the run.
@@ -204,7 +248,7 @@ impl BusAccess<'_> {
     }
 
     fn transfer(&mut self, verb: &str, physical: u64, len: usize, copy: impl FnOnce(&mut [u8])) -> bool {
-        if !self.bus_master {
+        if !self.function.as_ref().is_some_and(|function| function.bus_master()) {
             return false;
         }
         match self.memory.at(physical, len) {

@@ -131,7 +131,7 @@ impl Machine {
         let in_flight = self.in_flight.borrow();
         let on_its_way = |slot: usize| in_flight.iter().any(|message| message.slot == slot);
         let lines = self.lines.borrow();
-        let is_open = |slot: usize| bus.line_of(slot).is_some_and(|gsi| lines.is_open(gsi));
+        let is_open = |slot: usize| bus.lines_of(slot).any(|gsi| lines.is_open(gsi));
         let can_interrupt = |slot: usize| bus.can_interrupt(slot) || is_open(slot);
         let asserted = |slot: &usize| can_interrupt(*slot) && bus.interrupt_status(*slot) != 0 && !on_its_way(*slot);
         let slot = (0..bus.slots().len()).find(asserted)?;

@@ -260,10 +260,10 @@ impl Machine {
             let kind = if fault.starts_with("device ") { FaultKind::DeviceMemory } else { FaultKind::DeviceAbort };
             return self.fail_here(kind, fault);
         }
-        for asserted in effects.line {
-            self.drive_line(slot, asserted);
+        for (wire, asserted) in effects.lines {
+            self.drive_line(slot, wire, asserted);
         }
-        self.update_line(slot);
+        self.update_lines(slot);
         for message in effects.sent {
             self.send(slot, message);
         }

@@ -2,7 +2,7 @@
 
 use hal_sim::{
     Explorer, FaultKind, Granularity, Setup, StandInCell, Switcher,
-    model::{BusAccess, Identity, Model, Step},
+    model::{BusAccess, Identity, Model, PciModel, Step},
 };
 use ke::{
     At, Event, Passive, WaitLock,
@@ -19,10 +19,13 @@ struct Ticker {
     taken: Arc<AtomicUsize>,
 }
 
-impl Model for Ticker {
+impl PciModel for Ticker {
     fn identity(&self) -> Identity {
         Identity::new(1, 1)
     }
+}
+
+impl Model for Ticker {
     fn read(&mut self, _: usize, _: u64, _: usize, _: &mut BusAccess<'_>) -> u64 {
         0
     }

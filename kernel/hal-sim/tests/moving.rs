@@ -2,7 +2,7 @@
 
 use hal_sim::{
     Device, Explorer,
-    model::{BusAccess, Identity, Model, Step},
+    model::{BusAccess, Identity, Model, PciModel, Step},
 };
 use io::{Bus, PciDevice};
 use ke::{
@@ -28,10 +28,13 @@ struct Bell {
     pending: u32,
 }
 
-impl Model for Bell {
+impl PciModel for Bell {
     fn identity(&self) -> Identity {
         Identity { msi_messages: 1, ..Identity::new(0x1234, 0xbe11) }
     }
+}
+
+impl Model for Bell {
     fn read(&mut self, _: usize, _: u64, _: usize, _: &mut BusAccess<'_>) -> u64 {
         0
     }

@@ -1,9 +1,9 @@
 //! What a scenario says about its machine: the devices on its bus and the code of its main thread.
 
 use crate::{
-    bus::{PciBus, lock},
+    bus::{Buses, lock},
     machine::{self, Main},
-    model::{BusAccess, Model},
+    model::{BusAccess, IsaModel, Model, PciModel},
 };
 use ke::{
     At, Passive,
@@ -17,24 +17,31 @@ use std::{
 
 /// The machine of one schedule before it runs. Called again for every schedule, so that none sees another's state.
 pub struct Setup {
-    bus: PciBus,
+    bus: Buses,
     main: Option<Main>,
 }
 
 impl Setup {
     pub(super) fn new() -> Self {
-        Setup { bus: PciBus::new(), main: None }
+        Setup { bus: Buses::new(), main: None }
     }
 
     /// Plugs `model` into the next slot of bus 0, from device number 1 up.
-    pub fn device<M: Model>(&mut self, model: M) -> Device<M> {
+    pub fn device<M: PciModel>(&mut self, model: M) -> Device<M> {
         let model = Arc::new(Mutex::new(model));
         let slot = self.bus.plug(model.clone());
         Device { model, slot }
     }
 
-    /// Leads the interrupt pin of `device` to input `gsi` of the I/O APIC, a [`crate::LineInput`]. Several devices may share one.
-    pub fn wire<M: Model>(&mut self, device: &Device<M>, gsi: u32) {
+    /// Puts `model` at its ports and its lines: ACPI tells of it.
+    pub fn isa_device<M: IsaModel>(&mut self, model: M) -> Device<M> {
+        let model = Arc::new(Mutex::new(model));
+        let slot = self.bus.install(model.clone());
+        Device { model, slot }
+    }
+
+    /// Leads the interrupt pin of `device` to input `gsi` of the I/O APIC. Several devices may share one.
+    pub fn wire<M: PciModel>(&mut self, device: &Device<M>, gsi: u32) {
         self.bus.wire(device.slot, gsi);
     }
 
@@ -43,7 +50,7 @@ impl Setup {
         self.main = Some(Box::new(main));
     }
 
-    pub(super) fn into_parts(self) -> (PciBus, Main) {
+    pub(super) fn into_parts(self) -> (Buses, Main) {
         (self.bus, self.main.expect("a scenario calls `Setup::main`"))
     }
 }

@@ -1,6 +1,6 @@
 //! QEMU's `edu` device: a factorial unit, a DMA engine with a buffer of 4 KiB, an interrupt status register.
 
-use super::{Bar, BusAccess, Identity, Model, Step};
+use super::{Bar, BusAccess, Identity, Model, PciModel, Step};
 
 const VENDOR: u16 = 0x1234;
 const DEVICE: u16 = 0x11e8;
@@ -154,12 +154,14 @@ fn buffer_range(start: u64, count: u64) -> Option<std::ops::Range<usize>> {
     (count > 0 && end < BUFFER_LEN as u64).then_some(start as usize..end as usize)
 }
 
-impl Model for Edu {
+impl PciModel for Edu {
     fn identity(&self) -> Identity {
         let bars = vec![Bar::memory32(1 << 20)];
         Identity { class: 0x00_ff00, revision: 0x10, bars, msi_messages: 1, ..Identity::new(VENDOR, DEVICE) }
     }
+}
 
+impl Model for Edu {
     fn read(&mut self, _bar: usize, offset: u64, width: usize, _bus: &mut BusAccess<'_>) -> u64 {
         let wide = offset >= register::DMA_SOURCE && width == 8;
         if width != 4 && !wide {
@@ -244,12 +246,12 @@ impl Model for Edu {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::memory::Memory;
-    use ke::hal::MsiMessage;
+    use crate::{bus::Function, memory::Memory};
 
     /// An edu on a bus of its own, bus master, MSI on.
     struct Bench {
         edu: Edu,
+        function: Function,
         memory: Memory,
         messages: usize,
         fault: Option<String>,
@@ -257,18 +259,20 @@ mod tests {
 
     impl Bench {
         fn new() -> Self {
-            Bench { edu: Edu::new(), memory: Memory::new(), messages: 0, fault: None }
+            let edu = Edu::new();
+            let mut function = Function::new(&edu.identity());
+            function.write(0x04, 2, 1 << 2);
+            function.write(0x42, 2, 1);
+            Bench { edu, function, memory: Memory::new(), messages: 0, fault: None }
         }
 
         fn access<R>(&mut self, f: impl FnOnce(&mut Edu, &mut BusAccess<'_>) -> R) -> R {
             let mut access = BusAccess {
                 memory: &mut self.memory,
                 now: 0,
-                bus_master: true,
-                msi: Some(MsiMessage { address: 0, data: 0 }),
-                msi_vectors: 1,
+                function: Some(&mut self.function),
                 sent: Vec::new(),
-                line: Vec::new(),
+                lines: Vec::new(),
                 fault: None,
                 leave: false,
             };

@@ -2,7 +2,7 @@
 
 use hal_sim::{
     Device, Explorer, Granularity, LineInput, Setup, Stats,
-    model::{BusAccess, Identity, Model, Step},
+    model::{BusAccess, Identity, Model, PciModel, Step},
 };
 use ke::{
     At, Claim, Dirql, Dispatch, Event, Interrupt, InterruptLock, IsrLevel, Line, Mode, Passive, ServiceRoutine,
@@ -102,11 +102,13 @@ impl Card {
     }
 }
 
-impl Model for Card {
+impl PciModel for Card {
     fn identity(&self) -> Identity {
         Identity::new(0x1234, 0x0003)
     }
+}
 
+impl Model for Card {
     fn read(&mut self, _: usize, _: u64, _: usize, _: &mut BusAccess<'_>) -> u64 {
         0
     }
