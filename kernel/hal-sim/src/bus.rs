@@ -335,7 +335,7 @@ impl Buses {
     ) -> (R, Effects) {
         let here = &mut self.slots[slot];
         let function = match &mut here.place {
-            Place::Pci(function) => Some(function),
+            Place::Pci(function) => Some(&mut **function),
             Place::Isa(_) => None,
         };
         let mut access =
