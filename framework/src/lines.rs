@@ -86,7 +86,7 @@ impl Lines {
             members: there.core.members(at),
             count: there.core.count(),
             unclaimed: there.core.unclaimed(),
-            stormed: there.core.has_stormed(),
+            stormed: there.core.storm().is_some(),
         };
         taken.values().map(|there| row(there, at)).collect()
     }

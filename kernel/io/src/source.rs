@@ -4,7 +4,7 @@
 //! switched on with the first interrupt that is connected and off with the last, so a function without mask bits sends
 //! nothing that nobody would take.
 
-use crate::{Error, Messages, Msi, MsiX, PciDevice, mapping::Mapped};
+use crate::{Error, Messages, Msi, MsiX, PciDevice, config::Command, mapping::Mapped};
 use alloc::{sync::Arc, vec::Vec};
 use core::{fmt, sync::atomic::AtomicU32};
 use ke::{At, Dirql, Mmio, Passive, Source, WaitLock, hal::MsiMessage};
@@ -139,6 +139,11 @@ impl Source for MessageSource {
     fn unmask(&self, at: &mut At<'_, Dirql>) {
         // It does not take where `mask` did not either: there is nothing to undo then.
         let _taken = self.set_masked(at, false);
+    }
+
+    /// Bus master off: the function sends no message, and transfers nothing, until it is started anew.
+    fn cut_off(&self, at: &mut At<'_, Dirql>) -> bool {
+        self.device.function(at).change_command(Command::empty(), Command::BUS_MASTER).is_ok()
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
 use core::{
     mem,
     sync::atomic::{
-        AtomicBool, AtomicPtr, AtomicU8, AtomicU32,
+        AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64,
         Ordering::{Acquire, Relaxed, SeqCst},
     },
 };
@@ -31,16 +31,27 @@ pub struct Head {
     pub(crate) latched: AtomicBool,
     /// The vector of a slot that it is in, for a replay.
     pub(crate) vector: AtomicU8,
+    /// Interrupts: the CPU that takes the vector counts.
+    count: AtomicU64,
+    /// The dispatch routine that ends a storm.
+    storm: DispatchRoutine,
     name: &'static str,
 }
 
 impl Head {
-    pub(crate) fn new(routine: DispatchRoutine, level: u8, name: &'static str) -> Self {
+    /// The core's own: no storms.
+    pub(crate) fn own(routine: DispatchRoutine, level: u8, name: &'static str) -> Self {
+        Self::new(routine, routine, level, name)
+    }
+
+    pub(crate) fn new(routine: DispatchRoutine, storm: DispatchRoutine, level: u8, name: &'static str) -> Self {
         Head {
             dispatch: AtomicPtr::new(routine as *mut ()),
             level: AtomicU32::new(u32::from(level)),
             latched: AtomicBool::new(false),
             vector: AtomicU8::new(0),
+            count: AtomicU64::new(0),
+            storm,
             name,
         }
     }
@@ -53,6 +64,22 @@ impl Head {
     /// What it is, for a bug check.
     pub fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// Interrupts so far.
+    pub(crate) fn count(&self) -> u64 {
+        self.count.load(Relaxed)
+    }
+
+    /// One more: in service, so nobody else counts meanwhile.
+    #[inline(always)]
+    pub(crate) fn count_one(&self) {
+        self.count.store(self.count.load(Relaxed) + 1, Relaxed);
+    }
+
+    /// From the next interrupt on, it is a storm. Any IRQL; whoever masks or unmasks at the same time may undo it.
+    pub(crate) fn notice_storm(&self) {
+        self.set_routine(self.storm);
     }
 
     pub(crate) fn set_routine(&self, routine: DispatchRoutine) {

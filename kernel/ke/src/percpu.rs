@@ -12,7 +12,10 @@ use crate::{
     thread::Thread,
     timer::ClockQueue,
 };
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{
+    AtomicPtr, AtomicU32, AtomicU64, AtomicUsize,
+    Ordering::{Relaxed, Release},
+};
 
 /// The vector of the inter-processor interrupt at DISPATCH: remote DPCs, barriers, rescheduling.
 pub const DISPATCH_VECTOR: u8 = 0x2f;
@@ -89,10 +92,10 @@ impl PerCpu {
             current: AtomicPtr::default(),
             hal: Default::default(),
             vectors: [const { AtomicPtr::new(core::ptr::null_mut()) }; 256],
-            unexpected: Head::new(dispatch::unexpected, crate::level::irql::DISPATCH, "unexpected interrupt"),
+            unexpected: Head::own(dispatch::unexpected, crate::level::irql::DISPATCH, "unexpected interrupt"),
             unexpected_count: AtomicU64::new(0),
-            dispatch_ipi: Head::new(dispatch::dispatch_ipi, DISPATCH_VECTOR >> 4, "dispatch IPI"),
-            clock: Head::new(dispatch::clock, CLOCK_VECTOR >> 4, "clock"),
+            dispatch_ipi: Head::own(dispatch::dispatch_ipi, DISPATCH_VECTOR >> 4, "dispatch IPI"),
+            clock: Head::own(dispatch::clock, CLOCK_VECTOR >> 4, "clock"),
             dpcs: DpcQueue::new(),
             inbox: Inbox::new(),
             sched: CpuSched::new(),
@@ -138,6 +141,20 @@ impl PerCpu {
     /// The slot of `vector`: the head of the object that its interrupt dispatches to.
     pub(crate) fn vector(&self, vector: u8) -> &AtomicPtr<Head> {
         &self.vectors[usize::from(vector)]
+    }
+
+    /// Puts `head` into the slot of `vector`. `false`: it has an owner. Under the registry's lock.
+    pub(crate) fn take_slot(&self, vector: u8, head: *const Head) -> bool {
+        let free = self.is_free(vector);
+        if free {
+            self.vector(vector).store(head.cast_mut(), Release);
+        }
+        free
+    }
+
+    /// What comes on `vector` is unexpected from now on.
+    pub(crate) fn empty_slot(&self, vector: u8) {
+        self.vector(vector).store(core::ptr::from_ref(&self.unexpected).cast_mut(), Release);
     }
 
     /// Whether `vector` dispatches to nothing.

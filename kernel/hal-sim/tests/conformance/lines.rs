@@ -102,7 +102,7 @@ fn c65_a_line_that_nobody_claims_is_masked_and_its_sharers_are_named() {
                 second.join(at, &line);
                 second.card.access(|card, bus| card.stick(true, bus));
                 ke::flush_queued_dpcs(at);
-                assert!(line.has_stormed());
+                assert!(line.storm().is_some());
                 assert_eq!((line.count(), line.unclaimed()), (STORM.into(), STORM.into()));
                 assert_eq!((first.asked(), second.asked()), (STORM, STORM));
                 // Masked, whatever else comes; and the system lives.
@@ -112,7 +112,7 @@ fn c65_a_line_that_nobody_claims_is_masked_and_its_sharers_are_named() {
                 second.card.access(|card, bus| card.stick(false, bus));
                 line.forgive(at);
                 first.finish(at);
-                assert!(!line.has_stormed());
+                assert!(line.storm().is_none());
                 first.leave(at);
                 second.leave(at);
             });
@@ -146,7 +146,7 @@ fn c65_interrupts_that_are_claimed_now_and_then_are_no_storm() {
                 only.start(1);
                 only.finish(at);
             }
-            assert_eq!((line.unclaimed(), line.has_stormed()), (6, false));
+            assert_eq!((line.unclaimed(), line.storm().is_some()), (6, false));
             only.leave(at);
         });
     });

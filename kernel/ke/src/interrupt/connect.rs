@@ -1,10 +1,9 @@
 //! Connecting an interrupt to a vector or a line, and disconnecting it with proof that no callback is left.
 
-use super::{Interrupt, Mode, ServiceRoutine, Source, serve};
+use super::{Interrupt, Mode, ServiceRoutine, Source, cpu_block, moving, serve};
 use crate::{
     at::At,
     barrier,
-    dispatch::Head,
     hal::{self, HalRef, Point},
     level::{IsrLevel, Passive, irql},
     line::{Ask, Line, Member, Share},
@@ -15,7 +14,7 @@ use core::{
     fmt, mem,
     panic::Location,
     ptr,
-    sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release},
+    sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
 };
 
 /// What an interrupt is connected to: the fully specified form of IoConnectInterruptEx.
@@ -32,12 +31,34 @@ pub struct Connection {
 
 /// What a connected interrupt remembers of its connection.
 pub(super) struct Attached {
-    pub(super) cpu: u32,
-    pub(super) vector: u8,
+    pub(super) seat: Seat,
     pub(super) mode: Mode,
     pub(super) source: Arc<dyn Source>,
-    /// The line that it is a member of.
-    pub(super) line: Option<Arc<Line>>,
+}
+
+/// Where an interrupt is dispatched from.
+pub(super) enum Seat {
+    /// A vector's slot, of which it is the only owner.
+    Vector { cpu: u32, vector: u8 },
+    /// A line, of which it is a member.
+    Line(Arc<Line>),
+}
+
+impl Attached {
+    /// The CPU, and the vector there.
+    pub(super) fn place(&self) -> (u32, u8) {
+        match &self.seat {
+            Seat::Vector { cpu, vector } => (*cpu, *vector),
+            Seat::Line(line) => line.place(),
+        }
+    }
+
+    pub(super) fn line(&self) -> Option<&Arc<Line>> {
+        match &self.seat {
+            Seat::Vector { .. } => None,
+            Seat::Line(line) => Some(line),
+        }
+    }
 }
 
 /// Why an interrupt was not connected; nothing has changed.
@@ -85,6 +106,20 @@ pub enum ConnectError {
     NotConnected,
     /// It is a member of a line, so it cannot be moved alone.
     OnALine,
+    /// A line keeps the class of its vector when it moves, because its members' ISRs were chosen for it.
+    OtherClass {
+        /// The line's class.
+        irql: u8,
+        /// The vector asked for.
+        vector: u8,
+    },
+    /// The source cannot be sent there.
+    Refused {
+        /// The CPU.
+        cpu: u32,
+        /// The vector.
+        vector: u8,
+    },
     /// No memory for the thread in which passive-level ISRs run.
     OutOfMemory,
 }
@@ -106,6 +141,12 @@ impl fmt::Display for ConnectError {
             Self::OtherMode { line: Mode::LevelSensitive } => f.write_str("the line is level triggered"),
             Self::NotConnected => f.write_str("the interrupt is not connected"),
             Self::OnALine => f.write_str("the interrupt is on a line, which moves with all its members"),
+            Self::OtherClass { irql, vector } => {
+                write!(f, "a line at IRQL {irql} cannot move to vector {vector:#x}, which is in another class")
+            }
+            Self::Refused { cpu, vector } => {
+                write!(f, "the interrupt's source cannot be sent to vector {vector:#x} of CPU {cpu}")
+            }
             Self::OutOfMemory => f.write_str("there is no memory for the passive-level interrupt's thread"),
         }
     }
@@ -130,11 +171,10 @@ impl<R: ServiceRoutine> Interrupt<R> {
             return self.connect_to(at, &line, false, context);
         }
         let (cpu, vector) = (connection.cpu, connection.vector);
-        let cpus = at.cpu_count();
-        let target = percpu::of(at.hal, cpu).ok_or(ConnectError::NoSuchCpu { cpu, cpus })?;
+        let target = cpu_block(at.hal, cpu)?;
         let irql = self.check_level(vector)?;
         let Connection { mode, source, .. } = connection;
-        let attached = Attached { cpu, vector, mode, source, line: None };
+        let attached = Attached { seat: Seat::Vector { cpu, vector }, mode, source };
         let _setup = self.setup.acquire(at);
         hal::system(at.hal).connected.claim(at, self.clone(), |hal| {
             if self.is_connected() {
@@ -145,7 +185,8 @@ impl<R: ServiceRoutine> Interrupt<R> {
             }
             // SAFETY: not connected, and under the registry's lock.
             unsafe { self.attach(hal, attached, irql, context) };
-            target.vector(vector).store(Arc::as_ptr(self).cast::<Head>().cast_mut(), Release);
+            let taken = target.take_slot(vector, Arc::as_ptr(self).cast());
+            debug_assert!(taken, "it was free, and the registry's lock is held");
             Ok(())
         })?;
         self.settle_mask(at);
@@ -179,8 +220,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
     ) -> Result<(), ConnectError> {
         let irql = self.check_level(line.vector())?;
         let source: Arc<dyn Source> = Arc::new(Share::new(line.clone()));
-        let (cpu, vector, mode) = (line.cpu(), line.vector(), line.mode());
-        let attached = Attached { cpu, vector, mode, source, line: Some(line.clone()) };
+        let attached = Attached { seat: Seat::Line(line.clone()), mode: line.mode(), source };
         let _setup = self.setup.acquire(at);
         hal::system(at.hal).connected.claim(at, self.clone(), |hal| {
             if self.is_connected() {
@@ -195,7 +235,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
             false if self.lock.ceiling() > irql => Ask::AtDirql(serve::raised::<R>),
             false => Ask::AtDirql(serve::plain::<R>),
         };
-        let member = Member { head: Arc::as_ptr(self).cast(), ask, shares };
+        let member = Member { head: Arc::as_ptr(self).cast(), ask, shares, moved: moving::note_moved::<R> };
         self.settle_mask(at);
         if let Err(error) = line.add(at, member) {
             let _context = self.detach(at);
@@ -226,7 +266,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
             *self.machine.get() = Some(mem::transmute::<HalRef<'_>, HalRef<'static>>(hal));
         }
         self.head.level.store(u32::from(irql), Relaxed);
-        self.head.vector.store(attached.vector, Relaxed);
+        self.head.vector.store(attached.place().1, Relaxed);
         self.head.set_routine(self.routine_for(irql));
         self.attached.store(Box::into_raw(Box::new(attached)), Release);
         self.connected.store(true, Release);
@@ -252,20 +292,23 @@ impl<R: ServiceRoutine> Interrupt<R> {
         let attached = self.attached.swap(ptr::null_mut(), AcqRel);
         // SAFETY: made by `attach`; whoever else reads it is at DISPATCH or above, and it is freed after the barriers below.
         let attached = unsafe { Box::from_raw(attached) };
-        if let Some(line) = &attached.line {
-            line.remove(at, ptr::from_ref(&self.head));
-        } else {
-            let _can_mask = attached.source.mask(&mut at.raise_to_dirql(irql::DEVICE_HIGHEST).at);
-            let cpu = percpu::of(at.hal, attached.cpu).expect("connecting checked that the machine has this CPU");
-            // What was on its way is still served; what cannot be masked finds an empty slot from here on.
-            barrier::on_cpu(at, cpu);
-            cpu.vector(attached.vector).store(ptr::from_ref(&cpu.unexpected).cast_mut(), Release);
-            barrier::on_cpu(at, cpu);
+        match &attached.seat {
+            Seat::Line(line) => line.remove(at, ptr::from_ref(&self.head)),
+            Seat::Vector { cpu, vector } => {
+                let _can_mask = attached.source.mask(&mut at.raise_to_dirql(irql::DEVICE_HIGHEST).at);
+                let cpu = percpu::of(at.hal, *cpu).expect("connecting checked that the machine has this CPU");
+                // What was on its way is still served; what cannot be masked finds an empty slot from here on.
+                barrier::on_cpu(at, cpu);
+                cpu.empty_slot(*vector);
+                barrier::on_cpu(at, cpu);
+            }
         }
         barrier::twice(at);
-        if attached.line.is_some() {
-            // Nobody masks through it any more: what it held masked of the line, it holds no longer.
-            attached.source.unmask(&mut at.raise_to_dirql(irql::DEVICE_HIGHEST).at);
+        // Nobody masks or unmasks through the source any more.
+        self.settle_for_good(at, &attached);
+        if self.watch.forgive() {
+            // A storm is over with the connection.
+            self.masks.fetch_sub(1, SeqCst);
         }
         self.work.flush(at);
         // A critical section at PASSIVE that found it connected is over when its lock is free.
@@ -274,6 +317,19 @@ impl<R: ServiceRoutine> Interrupt<R> {
         let context = unsafe { (*self.context.get()).take() };
         hal::system(at.hal).connected.release(at, ptr::from_ref(self).cast());
         context
+    }
+
+    /// What nobody masks or unmasks through any more is left as it should be.
+    fn settle_for_good(&self, at: &mut At<'_, Passive>, attached: &Attached) {
+        let mut raised = at.raise_to_dirql(irql::DEVICE_HIGHEST);
+        match &attached.seat {
+            // What it held masked of the line, it holds no longer.
+            Seat::Line(_) => attached.source.unmask(&mut raised.at),
+            // Who gave up a mask meanwhile may have unmasked it.
+            Seat::Vector { .. } => {
+                let _can_mask = attached.source.mask(&mut raised.at);
+            }
+        }
     }
 
     /// Runs `f` in the critical section, with the context: for the enable and disable callbacks, which are never part of

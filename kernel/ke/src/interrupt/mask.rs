@@ -92,7 +92,8 @@ impl<R: ServiceRoutine> Interrupt<R> {
         self.head.set_routine(self.routine_for(self.head.level()));
         attached.source.unmask(at);
         if self.head.latched.swap(false, SeqCst) {
-            at.hal.send_vector(attached.cpu, attached.vector);
+            let (cpu, vector) = attached.place();
+            at.hal.send_vector(cpu, vector);
         }
     }
 

@@ -17,6 +17,7 @@ use crate::{
     level::{Dirql, Dispatch, IsrLevel, Level, Passive, irql},
     raw_dpc::{DpcKind, RawDpc},
     spin_lock::SpinLock,
+    storm::{StormCause, StormWatch},
     wait_lock::WaitLock,
     work::{RawWork, WorkKind},
 };
@@ -27,8 +28,8 @@ use core::{
     panic::Location,
     ptr,
     sync::atomic::{
-        AtomicBool, AtomicPtr, AtomicU32, AtomicU64,
-        Ordering::{Acquire, Relaxed},
+        AtomicBool, AtomicPtr, AtomicU32,
+        Ordering::{Acquire, Relaxed, SeqCst},
     },
 };
 
@@ -42,6 +43,7 @@ pub use connect::{ConnectError, Connection};
 pub use mask::Masked;
 pub(crate) use registry::Registry;
 pub use registry::connected_interrupts;
+use registry::cpu_block;
 
 /// Whether an interrupt was the device's own: the ISR's result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +81,12 @@ pub trait ServiceRoutine: Send + Sync + Sized + 'static {
     /// EvtInterruptWorkItem, at PASSIVE in a worker.
     fn work_item(&self, context: &Self::Context, this: &Interrupt<Self>, at: &mut At<'_, Passive>);
 
+    /// The interrupt was masked for good because of a storm, and the console told; [`Interrupt::forgive`] ends that. At
+    /// DISPATCH.
+    fn storm(&self, context: &Self::Context, this: &Interrupt<Self>, cause: StormCause, at: &mut At<'_, Dispatch>) {
+        let _ = (context, this, cause, at);
+    }
+
     /// The name in tables: which device, which message.
     fn describe(&self) -> String;
 
@@ -96,6 +104,12 @@ pub trait Source: Send + Sync {
     fn mask(&self, at: &mut At<'_, Dirql>) -> bool;
     /// Unmasks it.
     fn unmask(&self, at: &mut At<'_, Dirql>);
+    /// The last resort against a storm of what cannot be masked: keeps the device from sending anything (PCI: bus master
+    /// off) until it is started anew. `false`: there is no such means, or it did not take.
+    fn cut_off(&self, at: &mut At<'_, Dirql>) -> bool {
+        let _ = at;
+        false
+    }
 }
 
 /// LevelSensitive or Latched (KINTERRUPT_MODE).
@@ -128,6 +142,8 @@ pub struct InterruptInfo {
     pub unclaimed: u64,
     /// Whether it is masked.
     pub masked: bool,
+    /// Why it, or its line, was masked for good, if it was.
+    pub storm: Option<StormCause>,
 }
 
 /// An interrupt object. `repr(C)`, so that the head is first.
@@ -136,9 +152,8 @@ pub struct Interrupt<R: ServiceRoutine> {
     head: Head,
     connected: AtomicBool,
     dpc: RawDpc,
-    /// ISR runs on the granted CPU; changes under the lock.
-    count: AtomicU64,
-    unclaimed: AtomicU64,
+    /// Of the interrupts that the ISR was asked about; its storms while it is alone on its vector.
+    watch: StormWatch,
     lock: InterruptLock<R::State, R::Level>,
     /// Some while it is connected: set before the vector can dispatch, taken when no callback is left.
     context: UnsafeCell<Option<R::Context>>,
@@ -163,16 +178,16 @@ unsafe impl<R: ServiceRoutine> Send for Interrupt<R> {}
 
 impl<R: ServiceRoutine> Interrupt<R> {
     const DPC: DpcKind = DpcKind { routine: serve::run_dpc::<R>, name: R::type_name };
+    const REPORT: DpcKind = DpcKind { routine: serve::report_storm::<R>, name: || "interrupt storm report" };
     const WORK: WorkKind = WorkKind { routine: serve::run_work_item::<R> };
 
     /// An interrupt that is not connected (WdfInterruptCreate).
     pub fn new(routine: R, lock: InterruptLock<R::State, R::Level>) -> Arc<Self> {
         let this = Arc::new(Interrupt {
-            head: Head::new(dispatch::unexpected, irql::DEVICE_LOWEST, R::type_name()),
+            head: Head::new(dispatch::unexpected, serve::storm::<R>, irql::DEVICE_LOWEST, R::type_name()),
             connected: AtomicBool::new(false),
             dpc: RawDpc::new(const { &Self::DPC }),
-            count: AtomicU64::new(0),
-            unclaimed: AtomicU64::new(0),
+            watch: StormWatch::new(const { &Self::REPORT }),
             lock,
             context: UnsafeCell::new(None),
             machine: UnsafeCell::new(None),
@@ -185,6 +200,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
         });
         let address = Arc::as_ptr(&this).cast::<()>();
         this.dpc.set_context(address);
+        this.watch.place(address);
         this.work.place(address);
         this
     }
@@ -208,9 +224,23 @@ impl<R: ServiceRoutine> Interrupt<R> {
         ptr::from_ref(self).addr()
     }
 
+    /// Why it was masked for good, if it was; that of a line is the line's.
+    pub fn storm(&self) -> Option<StormCause> {
+        self.watch.cause()
+    }
+
+    /// Lets an interrupt that was masked for a storm through again; what came meanwhile is delivered now. One on a line
+    /// is forgiven with its line. Any IRQL.
+    pub fn forgive<L: Level>(&self, at: &mut At<'_, L>) {
+        if self.watch.forgive() {
+            self.masks.fetch_sub(1, SeqCst);
+            self.settle_mask(at);
+        }
+    }
+
     /// How often its ISR ran.
     pub fn count(&self) -> u64 {
-        self.count.load(Relaxed)
+        self.head.count()
     }
 
     /// WdfInterruptQueueDpcForIsr. `false`: queued already and not started, or not connected. Any IRQL.
@@ -258,17 +288,19 @@ impl<R: ServiceRoutine> Interrupt<R> {
         }
         // SAFETY: at DISPATCH until `raised` drops, which is after the last use.
         let attached = unsafe { self.attached() }?;
-        counts[attached.cpu as usize] += self.count() - counted;
+        let (cpu, vector) = attached.place();
+        counts[cpu as usize] += self.count() - counted;
         Some(InterruptInfo {
             name: self.routine.describe(),
-            vector: attached.vector,
-            irql: attached.vector >> 4,
+            vector,
+            irql: vector >> 4,
             synchronize_irql: self.lock.ceiling(),
             mode: attached.mode,
-            cpu: attached.cpu,
+            cpu,
             counts,
-            unclaimed: self.unclaimed.load(Relaxed),
+            unclaimed: self.watch.unclaimed(),
             masked: self.masks.load(Relaxed) != 0,
+            storm: attached.line().map_or_else(|| self.storm(), |line| line.storm()),
         })
     }
 }

@@ -5,7 +5,10 @@
 //! interrupt unmasked. A device without mask bits can lose an edge while its message is rewritten: so the move ends as if
 //! one had come, and an ISR that finds nothing answers `NotMine` once.
 
-use super::{ConnectError, Interrupt, ServiceRoutine, connect::Attached};
+use super::{
+    ConnectError, Interrupt, ServiceRoutine,
+    connect::{Attached, Seat},
+};
 use crate::{
     at::At,
     barrier,
@@ -17,7 +20,6 @@ use crate::{
 use alloc::{boxed::Box, sync::Arc};
 use core::{
     panic::Location,
-    ptr,
     sync::atomic::Ordering::{AcqRel, Relaxed, Release},
 };
 
@@ -34,43 +36,37 @@ impl<R: ServiceRoutine> Interrupt<R> {
     ) -> Result<(), ConnectError> {
         at.point(Point::Connect, self.address(), Location::caller());
         let _setup = self.setup.acquire(at);
-        let cpus = at.cpu_count();
-        let target = percpu::of(at.hal, cpu).ok_or(ConnectError::NoSuchCpu { cpu, cpus })?;
         let irql = self.check_level(vector)?;
         let (old_cpu, old_vector) = {
             let _raised = at.raise_to_dirql(irql::DEVICE_HIGHEST);
             // SAFETY: above DISPATCH until `_raised` drops.
             match unsafe { self.attached() } {
                 None => return Err(ConnectError::NotConnected),
-                Some(attached) if attached.line.is_some() => return Err(ConnectError::OnALine),
-                Some(attached) => (attached.cpu, attached.vector),
+                Some(attached) if attached.line().is_some() => return Err(ConnectError::OnALine),
+                Some(attached) => attached.place(),
             }
         };
         let old = percpu::of(at.hal, old_cpu).expect("connecting checked that the machine has this CPU");
         let masked = self.mask(at);
-        // No ISR runs from here on: what comes is held by the source or latched.
+        // No ISR runs from here on: what comes is held by the source or latched. The first barrier is for who unmasks at the
+        // same time and has not seen the new mask yet.
+        barrier::flush_queued_dpcs(at);
         barrier::on_cpu(at, old);
-        let head = Arc::as_ptr(self).cast::<Head>().cast_mut();
-        hal::system(at.hal).connected.with_lock(at, || {
-            if !target.is_free(vector) {
-                return Err(ConnectError::VectorTaken { cpu, vector });
-            }
-            target.vector(vector).store(head, Release);
-            Ok(())
-        })?;
+        let head = Arc::as_ptr(self).cast();
+        hal::system(at.hal).connected.take_slot(at, cpu, vector, head)?;
         let message = at.msi_message(cpu, vector);
         reprogram(at, message);
         barrier::on_cpu(at, old);
-        old.vector(old_vector).store(ptr::from_ref(&old.unexpected).cast_mut(), Release);
+        old.empty_slot(old_vector);
         barrier::on_cpu(at, old);
 
         self.head.level.store(u32::from(irql), Relaxed);
         self.head.vector.store(vector, Relaxed);
-        self.earlier.acquire(at).push((old_cpu, self.count()));
+        self.note_moved(at, old_cpu);
         let before = self.attached.load(Relaxed);
         // SAFETY: `setup` is held, so it is connected until this returns, and nobody else replaces what it is attached to.
         let Attached { mode, source, .. } = unsafe { &*before };
-        let now = Attached { cpu, vector, mode: *mode, source: source.clone(), line: None };
+        let now = Attached { seat: Seat::Vector { cpu, vector }, mode: *mode, source: source.clone() };
         let before = self.attached.swap(Box::into_raw(Box::new(now)), AcqRel);
         barrier::flush_queued_dpcs(at);
         // SAFETY: made by `attach` or here; who read it did so at DISPATCH or above, before the barrier.
@@ -80,4 +76,18 @@ impl<R: ServiceRoutine> Interrupt<R> {
         drop(masked);
         Ok(())
     }
+
+    /// What it counts from here on, it counts on another CPU than `old_cpu`.
+    fn note_moved(&self, at: &mut At<'_, Passive>, old_cpu: u32) {
+        self.earlier.acquire(at).push((old_cpu, self.count()));
+    }
+}
+
+/// [`Member::moved`](crate::line::Member) of an interrupt on a line.
+///
+/// # Safety
+/// `head` is the head of a connected `Interrupt<R>`.
+pub(super) unsafe fn note_moved<R: ServiceRoutine>(head: *const Head, at: &mut At<'_, Passive>, old_cpu: u32) {
+    // SAFETY: by the contract; the head is the first field.
+    unsafe { &*head.cast::<Interrupt<R>>() }.note_moved(at, old_cpu);
 }

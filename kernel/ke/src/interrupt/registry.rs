@@ -3,8 +3,10 @@
 use super::{ConnectError, Interrupt, InterruptInfo, ServiceRoutine};
 use crate::{
     at::At,
+    dispatch::Head,
     hal::{self, HalRef},
     level::Passive,
+    percpu::{self, PerCpu},
     spin_lock::SpinLock,
 };
 use alloc::{sync::Arc, vec::Vec};
@@ -54,9 +56,17 @@ impl Registry {
         })
     }
 
-    /// Runs `f` while nobody else takes a vector.
-    pub(super) fn with_lock<T>(&self, at: &mut At<'_, Passive>, f: impl FnOnce() -> T) -> T {
-        self.connected.with(at, |_, _| f())
+    /// Puts `head` into the slot of `vector` of `cpu`.
+    pub(crate) fn take_slot(
+        &self,
+        at: &mut At<'_, Passive>,
+        cpu: u32,
+        vector: u8,
+        head: *const Head,
+    ) -> Result<(), ConnectError> {
+        let target = cpu_block(at.hal, cpu)?;
+        let taken = self.connected.with(at, |_, _| target.take_slot(vector, head));
+        if taken { Ok(()) } else { Err(ConnectError::VectorTaken { cpu, vector }) }
     }
 
     pub(super) fn release(&self, at: &mut At<'_, Passive>, address: *const ()) {
@@ -75,6 +85,11 @@ impl Drop for Registry {
             each.abandon();
         }
     }
+}
+
+/// The block of `cpu`, if the machine has it.
+pub(crate) fn cpu_block(hal: HalRef<'_>, cpu: u32) -> Result<&PerCpu, ConnectError> {
+    percpu::of(hal, cpu).ok_or(ConnectError::NoSuchCpu { cpu, cpus: hal.cpu_count() })
 }
 
 /// All connected interrupts, ordered by CPU and vector. PASSIVE.

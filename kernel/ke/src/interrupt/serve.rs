@@ -4,14 +4,14 @@ use super::{Claim, Interrupt, ServiceRoutine};
 use crate::{
     at::At,
     dispatch::Head,
-    hal::{HalWord, Point, from_word},
-    level::{Dirql, Dispatch, Passive},
+    hal::{self, HalWord, Point, from_word},
+    level::{Dirql, Dispatch, Passive, irql},
     raw_dpc::RawDpc,
     work,
 };
 use core::{
     ptr::NonNull,
-    sync::atomic::Ordering::{Acquire, Relaxed, SeqCst},
+    sync::atomic::Ordering::{AcqRel, Acquire, SeqCst},
 };
 
 impl<R: ServiceRoutine> Interrupt<R> {
@@ -26,7 +26,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
         // SAFETY: by the contract.
         let claim = unsafe {
             self.lock.body().with_word(hal, |state| {
-                self.count.store(self.count.load(Relaxed) + 1, Relaxed);
+                self.head.count_one();
                 // SAFETY: here code at DIRQL begins on this CPU; `R::Level` is not `Passive`, or it were not connected.
                 let mut at = At::<R::Level>::mint(hal);
                 at.note(Point::IsrStart, self.address());
@@ -35,8 +35,9 @@ impl<R: ServiceRoutine> Interrupt<R> {
                 claim
             })
         };
-        if claim == Claim::NotMine {
-            self.unclaimed.fetch_add(1, Relaxed);
+        if claim == Claim::NotMine && self.watch.unclaimed_at(self.head.count()) {
+            // On a line's member it changes nothing: the line has a watch of its own.
+            self.head.notice_storm();
         }
         claim
     }
@@ -103,15 +104,64 @@ pub(super) unsafe fn at_passive<R: ServiceRoutine>(head: *const Head, at: &mut A
     }
     let mut guard = this.lock.acquire(at);
     let (state, mut at) = guard.parts();
-    this.count.store(this.count.load(Relaxed) + 1, Relaxed);
+    this.head.count_one();
     at.note(Point::IsrStart, this.address());
     // SAFETY: a member of a line is connected until the line lets it go.
     let claim = this.routine.service(unsafe { this.context() }, state, this, &mut at);
     at.note(if claim == Claim::Mine { Point::IsrMine } else { Point::IsrNotMine }, this.address());
     if claim == Claim::NotMine {
-        this.unclaimed.fetch_add(1, Relaxed);
+        let _the_line_watches_for_storms = this.watch.one_more_unclaimed();
     }
     claim
+}
+
+/// In place of [`single`] from the moment when a storm is noticed: masks the interrupt, which is alone on its vector.
+///
+/// # Safety
+/// As [`single`].
+pub(super) unsafe extern "sysv64-unwind" fn storm<R: ServiceRoutine>(head: *const Head, word: HalWord) {
+    // SAFETY: by the contract; the head is the first field.
+    let this = unsafe { &*head.cast::<Interrupt<R>>() };
+    // SAFETY: the stub passes what it was given; code at DIRQL begins here.
+    let at = &mut unsafe { At::<Dirql>::mint(from_word(word)) };
+    if this.watch.begin(this.watch.noticed()) {
+        // What came may be somebody's: it is delivered when all is forgiven.
+        this.head.latched.store(true, SeqCst);
+        this.masks.fetch_add(1, AcqRel);
+        // SAFETY: the interrupt is flushed before it goes; above DISPATCH with interrupts on.
+        unsafe { this.watch.queue_report(at.hal, hal::percpu(at.hal)) };
+    }
+    this.settle_mask(at);
+}
+
+/// Reports a storm; if the source cannot be masked, cuts its device off.
+///
+/// # Safety
+/// As [`run_dpc`].
+pub(super) unsafe fn report_storm<R: ServiceRoutine>(dpc: NonNull<RawDpc>, mut at: At<'_, Dispatch>) {
+    // SAFETY: by the contract.
+    let this = unsafe { RawDpc::begin(dpc) };
+    // SAFETY: by the contract: disconnecting flushes.
+    let this = unsafe { &*this.cast::<Interrupt<R>>() };
+    let Some(cause) = this.storm() else { return };
+    // SAFETY: at DISPATCH, and the reference ends with this function.
+    let Some(attached) = (unsafe { this.attached() }) else { return };
+    let (cpu, vector) = attached.place();
+    let name = this.routine.describe();
+    let (count, unclaimed) = (this.count(), this.watch.unclaimed());
+    let stop = {
+        let mut raised = at.raise_to_dirql(irql::DEVICE_HIGHEST);
+        match attached.source.mask(&mut raised.at) {
+            true => "is masked",
+            false if attached.source.cut_off(&mut raised.at) => "cannot be masked, so its device was cut off",
+            false => "cannot be masked, and its device cannot be cut off: it is only ignored",
+        }
+    };
+    at.print(format_args!(
+        "interrupt storm: vector {vector:#x} of CPU {cpu} ({name}) {stop}, because {cause} ({unclaimed} of {count} unclaimed)\n"
+    ));
+    // SAFETY: disconnecting flushes this DPC before it takes the context.
+    this.routine.storm(unsafe { this.context() }, this, cause, &mut at);
 }
 
 /// # Safety
