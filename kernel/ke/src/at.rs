@@ -74,6 +74,12 @@ impl<'c, L: Level> At<'c, L> {
         self.hal.cpu_count()
     }
 
+    /// Interrupts that came on vectors of `cpu` which nothing was connected to; `None`, there is no such CPU. What a device
+    /// sends after its interrupt was disconnected ends here, and a driver that sees it grow forgot to silence its device.
+    pub fn unexpected_interrupts(&self, cpu: u32) -> Option<u64> {
+        crate::percpu::of(self.hal, cpu).map(crate::percpu::PerCpu::unexpected)
+    }
+
     /// Nanoseconds since boot. Virtual time on the simulated machine.
     pub fn now(&self) -> u64 {
         self.hal.now()

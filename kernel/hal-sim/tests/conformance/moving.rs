@@ -1,7 +1,7 @@
 //! A line that moves to another CPU with all its members while their devices go on: every event is served, each once.
 
-use crate::support::{AtDirql, AtPassive, GSI, Sharer, VECTOR, card_on, coarse, line};
-use hal_sim::LineInput;
+use crate::support::{AtDirql, AtPassive, GSI, Sharer, VECTOR, card_on, coarse, fine, line};
+use hal_sim::{LineInput, Setup};
 use ke::{At, ConnectError, Dirql, InterruptLock, IsrLevel, Line, Mode, Passive};
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ fn move_to(at: &mut At<'_, Passive>, line: &Line, cpu: u32, vector: u8) -> Resul
 }
 
 fn a_line_moves<A: IsrLevel, B: IsrLevel>(name: &str, mode: Mode, events: u32) {
-    coarse(name, 2, move |machine| {
+    let scenario = move |machine: &mut Setup| {
         let cards = [card_on(machine, GSI), card_on(machine, GSI)];
         machine.main(move |at| {
             let [one, other] = cards;
@@ -37,10 +37,13 @@ fn a_line_moves<A: IsrLevel, B: IsrLevel>(name: &str, mode: Mode, events: u32) {
             let info = one.interrupt.info(at).expect("it is connected");
             assert_eq!(info.counts[0], before, "nothing comes on the old CPU any more");
             assert!(info.counts[1] > 0);
+            assert_eq!(at.unexpected_interrupts(0), Some(0), "the old vector was emptied when nothing was on its way");
             one.leave(at);
             other.leave(at);
         });
-    });
+    };
+    coarse(name, 2, scenario);
+    fine(name, 2, scenario);
 }
 
 #[test]

@@ -36,6 +36,8 @@ impl Line {
             return Err(ConnectError::NotConnected);
         }
         self.take_slot(at, (cpu, vector))?;
+        // A pass would replay an edge on the vector that it was told.
+        let _turn = self.pass.take_turn(at);
         self.shut(&mut at.raise_to_dirql(irql::DEVICE_HIGHEST).at);
         // The first barrier is for who settles the source at the same time and has not seen the new wish yet.
         barrier::flush_queued_dpcs(at);

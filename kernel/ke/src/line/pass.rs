@@ -45,7 +45,7 @@ pub(super) struct Pass {
     ends: AtomicBool,
     wake: Event,
     carrier: RawDpc,
-    /// Held over a pass, and by whoever makes sure that none is under way.
+    /// Held over a pass and its replay, and by whoever makes sure that none is under way.
     turn: WaitLock<()>,
 }
 
@@ -64,7 +64,7 @@ impl Pass {
         self.carrier.set_context(line);
     }
 
-    /// While the result lives, no pass is under way.
+    /// While the result lives, no pass is under way, and none asks for a replay.
     pub(super) fn take_turn<'a, 'c: 'a>(&'a self, at: &mut At<'c, Passive>) -> WaitGuard<'a, ()> {
         self.turn.acquire(at)
     }
@@ -122,7 +122,7 @@ impl Line {
     }
 
     fn run_pass(&self, claimed_at_dirql: bool, at: &mut At<'_, Passive>) {
-        let turn = self.pass.turn.acquire(at);
+        let _turn = self.pass.turn.acquire(at);
         let mut claimed = false;
         let mut endless = false;
         for pass in 1..=MOST_PASSES {
@@ -136,7 +136,6 @@ impl Line {
         }
         // SAFETY: the turn is held.
         let others = !unsafe { self.current() }.at_dirql.is_empty();
-        drop(turn);
         let mut raised = at.raise_to_dirql(irql::DEVICE_HIGHEST);
         let at = &mut raised.at;
         if claimed || claimed_at_dirql {
