@@ -116,11 +116,7 @@ fn an_interrupt_moves_to_another_cpu_while_it_rings() {
         machine.main(move |at| {
             let (function, interrupt, source, heard) = connect(at, bell.clone());
             bell.with(|bell| bell.to_come = EVENTS);
-            let reprogram = |at: &mut At<'_, Passive>, message| {
-                source.switch_off(at).expect("it is there");
-                let again = function.program_messages(at, &[Some(message)]).expect("it has one message");
-                again[0].switch_on(at).expect("it is there");
-            };
+            let reprogram = |at: &mut At<'_, Passive>, message| source.reprogram(at, message).expect("it is there");
             interrupt.move_to(at, 1, NEW, reprogram).expect("the vector is free");
             let info = interrupt.info(at).expect("it is connected");
             assert_eq!((info.cpu, info.vector, info.irql), (1, NEW, NEW >> 4));

@@ -97,6 +97,13 @@ pub enum Error {
         /// The message's data.
         data: u32,
     },
+    /// The messages of an MSI function are one block on one CPU, so none can be moved alone.
+    OneBlock {
+        /// The function.
+        location: Location,
+        /// How many messages it was programmed for.
+        messages: u16,
+    },
     /// A mask or enable bit did not take.
     MaskNotTaken {
         /// The function.
@@ -139,6 +146,9 @@ impl fmt::Display for Error {
             }
             Error::MessageTooWide { location, address, data } => {
                 write!(f, "{location} cannot send data {data:#x} to {address:#x}: its MSI registers are too narrow")
+            }
+            Error::OneBlock { location, messages } => {
+                write!(f, "the {messages} MSI messages of {location} are one block: none can be moved alone")
             }
             Error::MaskNotTaken { location, message, masked } => {
                 let state = if masked { "masked" } else { "unmasked" };

@@ -86,6 +86,11 @@ impl LineSource {
         Ok(LineSource { controller: controller.clone(), line })
     }
 
+    /// Points the line at another vector, while the core holds it masked to move it. PASSIVE.
+    pub fn reprogram(&self, at: &mut At<'_, Passive>, grant: Grant) -> Result<(), LineError> {
+        self.controller.program(at, self.line, grant)
+    }
+
     /// The line.
     pub fn line(&self) -> Line {
         self.line

@@ -27,6 +27,8 @@ struct MsiState {
     mask: AtomicU32,
     /// How many messages are switched on. MSI is on exactly while this is not 0.
     on: WaitLock<u16>,
+    /// How many messages it was programmed for.
+    used: u16,
 }
 
 impl PciDevice {
@@ -49,7 +51,7 @@ impl PciDevice {
             Messages::Msi(msi) => {
                 let first = messages.first().copied().flatten().ok_or(Error::NoMessages(location))?;
                 msi.program(&mut self.function(at), first, used.next_power_of_two())?;
-                let state = Arc::new(MsiState { mask: AtomicU32::new(u32::MAX), on: WaitLock::new(0) });
+                let state = Arc::new(MsiState { mask: AtomicU32::new(u32::MAX), on: WaitLock::new(0), used });
                 Ok((0..used).map(|n| source(n, Kind::Msi(msi, state.clone()))).collect())
             }
             Messages::MsiX(msix) => {
@@ -110,6 +112,29 @@ impl MessageSource {
         let mut function = self.device.function(at);
         // A read pushes out what the function has sent before it answers.
         gone_is_off(if *on > 0 { function.check_present() } else { msi.set_enabled(&mut function, false) })
+    }
+
+    /// Tells the function another message, while the core holds its interrupt masked to move it. What the function has to say
+    /// meanwhile waits for the unmask if it has mask bits; else it is lost, and the core replays an interrupt after the
+    /// move. PASSIVE.
+    pub fn reprogram(&self, at: &mut At<'_, Passive>, message: MsiMessage) -> Result<(), Error> {
+        match &self.kind {
+            Kind::MsiX(msix, table) => {
+                msix.program(&mut Mapped::new(table, 0, at), self.message, message);
+                self.device.function(at).check_present()
+            }
+            Kind::Msi(_, state) if state.used > 1 => {
+                Err(Error::OneBlock { location: self.device.location(), messages: state.used })
+            }
+            Kind::Msi(msi, state) => {
+                let on = state.on.acquire(at);
+                let function = &mut self.device.function(at);
+                // Off meanwhile, with every message masked.
+                msi.program(function, message, 1)?;
+                let _maskable = msi.set_masked(&mut function.registers, &state.mask, 0, true);
+                msi.set_enabled(function, *on > 0)
+            }
+        }
     }
 
     /// `false`: the function cannot mask, or the bit did not take because it is stuck or the function is gone.
