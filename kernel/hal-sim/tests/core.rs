@@ -79,6 +79,26 @@ fn a_wait_lock_is_handed_over_and_excludes() {
     }
 }
 
+#[test]
+fn who_tries_a_wait_lock_in_vain_changes_nothing() {
+    for cpus in [1, 2] {
+        explore("wait lock tried", cpus, |machine| {
+            machine.main(|at| {
+                let lock = Arc::new(WaitLock::new(0));
+                let theirs = lock.clone();
+                let guard = lock.acquire(at);
+                let other = spawn(at, ThreadOptions::named("other"), move |at| {
+                    assert!(theirs.try_acquire(at).is_none());
+                    assert!(theirs.try_acquire(at).is_none(), "the first attempt gave the lock back");
+                });
+                other.join(at).expect("no device is used");
+                drop(guard);
+                assert_eq!(lock.try_acquire(at).map(|guard| *guard), Some(0));
+            });
+        });
+    }
+}
+
 /// A guard may end at any level: the hand-over waits until the level falls.
 #[test]
 fn a_wait_lock_released_at_dirql_is_handed_over_after_it() {

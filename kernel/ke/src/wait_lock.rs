@@ -169,7 +169,8 @@ impl<T> WaitLock<T> {
     #[track_caller]
     pub fn try_acquire<'a, 'c: 'a, L: MayWait>(&'a self, at: &mut At<'c, L>) -> Option<WaitGuard<'a, T>> {
         at.point(Point::AcquireLock, ptr::from_ref(self).addr(), Location::caller());
-        self.word.try_acquire(at.hal).then_some(WaitGuard { lock: self, hal: at.hal, _stay: PhantomData })
+        // Made only by who has the lock: a guard releases it, also one that is thrown away.
+        self.word.try_acquire(at.hal).then(|| WaitGuard { lock: self, hal: at.hal, _stay: PhantomData })
     }
 
     /// The data of a lock that nobody else can reach.

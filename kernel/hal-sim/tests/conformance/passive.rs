@@ -85,6 +85,7 @@ fn c57_a_wait_lock_is_tried_without_waiting() {
                 });
                 held.wait(at).expect("no device goes away here");
                 assert!(lock.try_acquire(at).is_none());
+                assert!(lock.try_acquire(at).is_none(), "who tries in vain changes nothing");
                 tried.set(at);
                 other.join(at).expect("no device goes away here");
                 assert_eq!(lock.try_acquire(at).map(|guard| *guard), Some(7));
