@@ -7,7 +7,7 @@
 
 use crate::{
     Device, Result,
-    interrupt::{AnyInterrupt, Assignment},
+    interrupt::{AnyInterrupt, Assignment, Block},
     pnp::Shared,
     session::Surroundings,
 };
@@ -27,8 +27,7 @@ pub(crate) struct Wishes<'a> {
 /// What a device has taken of the machine's interrupts.
 #[derive(Debug, Default)]
 pub(crate) struct Taken {
-    /// Blocks of vectors, each with its length.
-    blocks: Vec<(Grant, u16)>,
+    blocks: Vec<Arc<Block>>,
     /// Lines, by their number.
     lines: Vec<u32>,
 }
@@ -36,8 +35,9 @@ pub(crate) struct Taken {
 impl Taken {
     /// Gives all back. Nothing is connected to it any more.
     pub fn give_back(&mut self, shared: &Shared, at: &mut At<'_, Passive>) {
-        for (grant, count) in self.blocks.drain(..) {
-            shared.vectors.acquire(at).free(grant, count);
+        for block in self.blocks.drain(..) {
+            let first = block.first(at);
+            shared.vectors.acquire(at).free(first, block.count);
         }
         for gsi in self.lines.drain(..) {
             shared.lines.give_back(&shared.vectors, gsi, at);
@@ -75,31 +75,36 @@ fn assign_messages<D: Device>(
     let Some(used) = bound.iter().map(|each| each.number() + 1).max() else {
         return Ok(interrupts.iter().map(|_| None).collect());
     };
-    let mut take = |wishes: Wishes<'_>, count: u16, at: &mut At<'_, Passive>| -> Result<Grant> {
-        let grant = shared.vectors.acquire(at).assign(wishes.policy, wishes.ceiling, count)?;
-        taken.blocks.push((grant, count));
-        Ok(grant)
+    let mut take = |wishes: Wishes<'_>, count: u16, at: &mut At<'_, Passive>| -> Result<Arc<Block>> {
+        let first = shared.vectors.acquire(at).assign(wishes.policy, wishes.ceiling, count)?;
+        taken.blocks.push(Arc::new(Block::new(first, count)));
+        Ok(taken.blocks[taken.blocks.len() - 1].clone())
     };
-    let mut grants: Vec<Option<Grant>> = (0..used).map(|_| None).collect();
+    // For each message its block, and which vector of that it is.
+    let mut places: Vec<Option<(Arc<Block>, u16)>> = (0..used).map(|_| None).collect();
     match messages.block(used) {
         // One block for all.
         Some(count) => {
-            let first = take(wishes_of(&bound), count, at)?;
-            grants.iter_mut().enumerate().for_each(|(n, grant)| *grant = Some(first.nth(n as u16)));
+            let block = take(wishes_of(&bound), count, at)?;
+            places.iter_mut().zip(0..).for_each(|(place, nth)| *place = Some((block.clone(), nth)));
         }
         None => {
             for interrupt in &bound {
-                grants[usize::from(interrupt.number())] = Some(take(wishes_of(&[*interrupt]), 1, at)?);
+                places[usize::from(interrupt.number())] = Some((take(wishes_of(&[*interrupt]), 1, at)?, 0));
             }
         }
+    }
+    let mut grants: Vec<Option<Grant>> = Vec::with_capacity(places.len());
+    for place in &places {
+        grants.push(place.as_ref().map(|(block, nth)| block.first(at).nth(*nth)));
     }
     settle(bound.iter().filter_map(|each| Some((*each, grants[usize::from(each.number())]?.irql()))))?;
     let contents: Vec<_> = grants.iter().map(|grant| grant.map(|g| at.msi_message(g.cpu, g.vector))).collect();
     let sources = pci.program_messages(at, &contents)?.into_iter().map(Arc::new);
-    let mut assignments: Vec<Option<Assignment>> = grants
+    let mut assignments: Vec<Option<Assignment>> = places
         .into_iter()
         .zip(sources)
-        .map(|(grant, source)| grant.map(|grant| Assignment::Message { grant, source }))
+        .map(|(place, source)| place.map(|(block, nth)| Assignment::Message { block, nth, source }))
         .collect();
     Ok(interrupts.iter().map(|each| assignments.get_mut(usize::from(each.number())).and_then(Option::take)).collect())
 }

@@ -68,7 +68,8 @@ impl<D: Device> DeviceAdd<D> for () {
 ///
 /// Start: `prepare_hardware`, bus master on, `d0_entry`, interrupts connected and enabled in order of creation,
 /// `post_interrupts_enabled`. Stop: `pre_interrupts_disabled`, interrupts disabled and disconnected in reverse,
-/// `d0_exit`, bus master off, `release_hardware`. What fails on the way up is unwound the same way.
+/// `d0_exit`, bus master off, `release_hardware`. What fails on the way up is unwound the same way. Between start and stop a
+/// device can power down, to D1, D2 or D3, and up again: the same order without `prepare_hardware` and `release_hardware`.
 #[diagnostic::on_unimplemented(message = "`{Self}` is not a device", note = "implement `Device` for it")]
 pub trait Device: Sized + Send + Sync + 'static {
     /// The driver's name; its devices are `name#0`, `name#1` and so on, in bus order.
@@ -77,6 +78,9 @@ pub trait Device: Sized + Send + Sync + 'static {
     const IDS: &'static [PciId] = &[];
     /// Which devices that ACPI describes the driver serves, by their hardware ids: `PNP0501`.
     const HIDS: &'static [&'static str] = &[];
+    /// DO_POWER_PAGABLE (WdfDeviceInitSetPowerPageable). `false`: the device's interrupts stay connected while it sleeps or they
+    /// are disabled, inactive, so that waking it connects nothing: for devices that the machine needs to get at memory.
+    const POWER_PAGEABLE: bool = true;
     /// What all devices of the driver share.
     type Driver: DriverEntry;
     /// What of the device outlives a restart.

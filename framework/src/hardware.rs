@@ -90,11 +90,19 @@ impl Hardware {
         }
     }
 
-    /// Switches messages and transfers off. What went wrong with each; if it is the second, it may still write.
-    pub fn silence(&self, at: &mut At<'_, Passive>) -> [Result<(), io::Error>; 2] {
+    /// Lets it start none any more: when this is `Ok`, what was under way has arrived.
+    pub fn stop_transfers(&self, at: &mut At<'_, Passive>) -> Result<()> {
         match self {
-            Hardware::Pci(pci) => [pci.disable_messages(at), pci.set_bus_master(at, false)],
-            Hardware::Acpi(_) => [Ok(()), Ok(())],
+            Hardware::Pci(pci) => Ok(pci.set_bus_master(at, false)?),
+            Hardware::Acpi(_) => Ok(()),
+        }
+    }
+
+    /// Switches its messages off.
+    pub fn stop_messages(&self, at: &mut At<'_, Passive>) -> Result<()> {
+        match self {
+            Hardware::Pci(pci) => Ok(pci.disable_messages(at)?),
+            Hardware::Acpi(_) => Ok(()),
         }
     }
 

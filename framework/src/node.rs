@@ -4,9 +4,10 @@
 //! made there, and goes on when everybody has left.
 
 use crate::{
-    Creator, Device, DeviceAdd, DeviceInit, DeviceState, InterruptRow, ObjectRow, Result, Status,
+    Creator, Device, DeviceAdd, DeviceInit, DeviceState, InterruptRow, ObjectRow, PowerState, Result, Status,
     device::{AddedObject, Available, DeviceObject},
     hardware::Hardware,
+    interrupt::Down,
     pnp::Shared,
     session::{Session, Surroundings},
 };
@@ -30,6 +31,7 @@ pub(crate) struct Node<D: Device> {
 }
 
 enum Stage<D: Device> {
+    /// In D0, or asleep.
     Started(Added<D>, Session<D>),
     /// With why, if the last start failed.
     Stopped(Added<D>, Option<Status>),
@@ -112,8 +114,7 @@ impl<D: Device> Node<D> {
         };
         match Session::start(&mut self.surroundings(&mut added), at) {
             Ok(session) => {
-                *self.current.acquire(at) = Some(session.device().clone());
-                self.rundown.restart(at);
+                self.let_in(&session, at);
                 *stage = Stage::Started(added, session);
                 Ok(())
             }
@@ -125,23 +126,67 @@ impl<D: Device> Node<D> {
         }
     }
 
-    /// Leaves the stage stopped, if it was started.
-    fn bring_down(&self, stage: &mut Stage<D>, surprise: bool, at: &mut At<'_, Passive>) {
+    /// Leaves the stage stopped, if it was started. An error says what went wrong on the way.
+    fn bring_down(&self, stage: &mut Stage<D>, why: Down, at: &mut At<'_, Passive>) -> Result<()> {
         let (mut added, session) = match mem::replace(stage, Stage::Removed) {
             Stage::Started(added, session) => (added, session),
             other => {
                 *stage = other;
-                return;
+                return Ok(());
             }
         };
-        self.rundown.run_down(at);
-        drop(self.current.acquire(at).take());
-        if surprise {
+        self.keep_out(at);
+        if why == Down::Surprise {
             session.device().device.surprise_removal(at);
         }
-        session.take_down(&mut self.surroundings(&mut added), surprise, at);
+        let result = session.take_down(&mut self.surroundings(&mut added), why, at);
         added.forget_run();
-        *stage = Stage::Stopped(added, None);
+        *stage = Stage::Stopped(added, result.clone().err());
+        result
+    }
+
+    /// From D0 to `to`, if that is lower, or from there to D0. On an error the device is stopped.
+    fn change_power(&self, stage: &mut Stage<D>, to: PowerState, at: &mut At<'_, Passive>) -> Result<()> {
+        let Stage::Started(added, session) = stage else { return Err(Status::NotStarted) };
+        let around = &mut self.surroundings(added);
+        let changed = match (session.power(), to) {
+            (from, to) if from == to => Ok(()),
+            (_, PowerState::D0) => session.power_up(around, at).map(|()| self.let_in(session, at)),
+            _ => {
+                self.keep_out(at);
+                let slept = session.sleep(around, to, at);
+                // Who comes now is told that it is not there, and not that it is gone.
+                self.rundown.restart(at);
+                slept
+            }
+        };
+        if let Err(status) = &changed {
+            // This error came first; what comes after it is in the problems.
+            let _ = self.bring_down(stage, Down::Stop, at);
+            stage.fail(status.clone());
+        }
+        changed
+    }
+
+    /// The outside may use the device from here on.
+    fn let_in(&self, session: &Session<D>, at: &mut At<'_, Passive>) {
+        *self.current.acquire(at) = Some(session.device().clone());
+        self.rundown.restart(at);
+    }
+
+    /// When this returns, nobody from outside uses the device.
+    fn keep_out(&self, at: &mut At<'_, Passive>) {
+        self.rundown.run_down(at);
+        drop(self.current.acquire(at).take());
+    }
+}
+
+impl<D: Device> Stage<D> {
+    /// Says why a stopped device is.
+    fn fail(&mut self, why: Status) {
+        if let Stage::Stopped(_, reason) = self {
+            *reason = Some(why);
+        }
     }
 }
 
@@ -164,6 +209,9 @@ pub(crate) trait AnyNode: Any + Send + Sync {
     fn name(&self) -> &str;
     fn start(&self, at: &mut At<'_, Passive>) -> Result<()>;
     fn stop(&self, at: &mut At<'_, Passive>) -> Result<()>;
+    /// Puts it to sleep in `to`.
+    fn power_down(&self, to: PowerState, at: &mut At<'_, Passive>) -> Result<()>;
+    fn power_up(&self, at: &mut At<'_, Passive>) -> Result<()>;
     /// Stops it, if it runs, and ends the second stage. `surprise`: the hardware is gone.
     fn remove(&self, surprise: bool, at: &mut At<'_, Passive>) -> Result<()>;
     fn state(&self, at: &mut At<'_, Passive>) -> DeviceState;
@@ -184,25 +232,36 @@ impl<D: Device> AnyNode for Node<D> {
     fn stop(&self, at: &mut At<'_, Passive>) -> Result<()> {
         let mut stage = self.stage.acquire(at);
         match *stage {
-            Stage::Started(..) => {
-                self.bring_down(&mut stage, false, at);
-                Ok(())
-            }
+            Stage::Started(..) => self.bring_down(&mut stage, Down::Stop, at),
             _ => Err(Status::NotStarted),
         }
     }
 
+    fn power_down(&self, to: PowerState, at: &mut At<'_, Passive>) -> Result<()> {
+        let mut stage = self.stage.acquire(at);
+        match to {
+            PowerState::D1 | PowerState::D2 | PowerState::D3 => self.change_power(&mut stage, to, at),
+            PowerState::D0 | PowerState::D3Final => Err(Status::NotALowPowerState(to)),
+        }
+    }
+
+    fn power_up(&self, at: &mut At<'_, Passive>) -> Result<()> {
+        let mut stage = self.stage.acquire(at);
+        self.change_power(&mut stage, PowerState::D0, at)
+    }
+
     fn remove(&self, surprise: bool, at: &mut At<'_, Passive>) -> Result<()> {
         let mut stage = self.stage.acquire(at);
-        self.bring_down(&mut stage, surprise, at);
+        let result = self.bring_down(&mut stage, if surprise { Down::Surprise } else { Down::Stop }, at);
         match mem::replace(&mut *stage, Stage::Removed) {
             Stage::Removed => Err(Status::Gone),
-            _ => Ok(()),
+            _ => result,
         }
     }
 
     fn state(&self, at: &mut At<'_, Passive>) -> DeviceState {
         match &*self.stage.acquire(at) {
+            Stage::Started(_, session) if session.power() != PowerState::D0 => DeviceState::LowPower(session.power()),
             Stage::Started(..) => DeviceState::Started,
             Stage::Stopped(_, None) => DeviceState::Stopped,
             Stage::Stopped(_, Some(status)) | Stage::NotAdded(status) => DeviceState::Failed(status.clone()),
@@ -251,9 +310,9 @@ impl<D: Device> DeviceRef<D> {
         &self.0.name
     }
 
-    /// Runs `f` on the device, which cannot be released meanwhile. PASSIVE. When the device is stopped or removed, every
-    /// wait inside `f` ends with [`Gone`](crate::Gone), and the stop waits for `f` to return; from then on this is
-    /// `Err(Gone)`. Before the first start it is `Err(NotStarted)`.
+    /// Runs `f` on the device, which cannot be released meanwhile. PASSIVE. When the device is stopped, removed or put to
+    /// sleep, every wait inside `f` ends with [`Gone`](crate::Gone), and the stop waits for `f` to return; from then on this is
+    /// `Err(Gone)`. Before the first start, and while the device sleeps, it is `Err(NotStarted)`.
     #[track_caller]
     pub fn with<R>(&self, at: &mut At<'_, Passive>, f: impl FnOnce(&D, &mut At<'_, Passive>) -> R) -> Result<R> {
         self.0.rundown.enter(at, |at| {

@@ -4,7 +4,7 @@
 
 use crate::{
     AcpiDeviceRow, BusChanges, Departure, Device, DeviceRef, DeviceRow, DeviceState, Driver, InterruptRow, LineRow,
-    ObjectRow, Result, Status,
+    ObjectRow, PowerState, Result, Status,
     dma::Quarantine,
     driver::AnyDriver,
     hardware::Hardware,
@@ -23,12 +23,12 @@ pub(crate) struct Shared {
     pub methods: Option<Arc<dyn AcpiMethods>>,
     pub quarantine: Quarantine,
     pub changes: BusChanges,
-    problems: WaitLock<Vec<io::Error>>,
+    problems: WaitLock<Vec<Status>>,
 }
 
 impl Shared {
     /// Keeps what went wrong where nobody can be told.
-    pub fn report(&self, problem: io::Error, at: &mut At<'_, Passive>) {
+    pub fn report(&self, problem: Status, at: &mut At<'_, Passive>) {
         self.problems.acquire(at).push(problem);
     }
 }
@@ -73,7 +73,7 @@ impl Pnp {
             methods: platform.acpi_methods().cloned(),
             quarantine: Quarantine::default(),
             changes: BusChanges::new(),
-            problems: WaitLock::new(bus.problems().to_vec()),
+            problems: WaitLock::new(bus.problems().iter().copied().map(Status::Bus).collect()),
         });
         let functions = bus.devices().iter().cloned().map(Hardware::Pci);
         let found: Vec<Hardware> =
@@ -117,17 +117,31 @@ impl Pnp {
         self.node(name)?.start(at)
     }
 
-    /// Stops a device; it can be started again, with other resources (IRP_MN_STOP_DEVICE). PASSIVE.
+    /// Stops a device; it can be started again, with other resources (IRP_MN_STOP_DEVICE). An error of a disable callback, or
+    /// of the bus, makes it a failed device, stopped all the same. PASSIVE.
     pub fn stop_device(&self, at: &mut At<'_, Passive>, name: &str) -> Result<()> {
         self.node(name)?.stop(at)
     }
 
-    /// Stops a device, if it runs, and ends its second stage (IRP_MN_REMOVE_DEVICE). PASSIVE.
+    /// Puts a started device to sleep in D1, D2 or D3 (IRP_MN_SET_POWER): whoever uses it from outside leaves, its interrupts
+    /// are disabled, and disconnected unless they are to be kept. The bus is told that it is no master, and no more. On an error
+    /// the device is stopped, and failed. PASSIVE.
+    pub fn power_down_device(&self, at: &mut At<'_, Passive>, name: &str, to: PowerState) -> Result<()> {
+        self.node(name)?.power_down(to, at)
+    }
+
+    /// Wakes a device that sleeps, to D0 (IRP_MN_SET_POWER). On an error the device is stopped, and failed. PASSIVE.
+    pub fn power_up_device(&self, at: &mut At<'_, Passive>, name: &str) -> Result<()> {
+        self.node(name)?.power_up(at)
+    }
+
+    /// Stops a device, if it runs, and ends its second stage (IRP_MN_REMOVE_DEVICE). An error says what went wrong on the way;
+    /// it is removed all the same. PASSIVE.
     pub fn remove_device(&self, at: &mut At<'_, Passive>, name: &str) -> Result<()> {
         self.node(name)?.remove(false, at)
     }
 
-    /// The hardware is gone without a word (IRP_MN_SURPRISE_REMOVAL, then the removal). PASSIVE.
+    /// The hardware is gone without a word (IRP_MN_SURPRISE_REMOVAL, then the removal): no disable callback runs. PASSIVE.
     pub fn surprise_remove_device(&self, at: &mut At<'_, Passive>, name: &str) -> Result<()> {
         self.node(name)?.remove(true, at)
     }
@@ -206,8 +220,8 @@ impl Pnp {
         rows.into_values().collect()
     }
 
-    /// What the bus or a device's teardown had to say, and nobody could be told. PASSIVE.
-    pub fn problems(&self, at: &mut At<'_, Passive>) -> Vec<io::Error> {
+    /// What went wrong on the bus, or while a device went down, in order. PASSIVE.
+    pub fn problems(&self, at: &mut At<'_, Passive>) -> Vec<Status> {
         self.tree.shared.problems.acquire(at).clone()
     }
 
@@ -216,7 +230,7 @@ impl Pnp {
         self.tree.shared.changes.close(at);
         for entry in self.tree.devices.iter().rev() {
             if let Some(Ok(node)) = &entry.node {
-                // Already removed is as good.
+                // Already removed is as good; what went wrong is in the problems.
                 let _ = node.remove(false, at);
             }
         }

@@ -1,6 +1,6 @@
 //! What the plug-and-play manager tells the monitor.
 
-use crate::{Signal, Status};
+use crate::{PowerState, Signal, Status};
 use alloc::{string::String, sync::Arc, vec::Vec};
 use core::fmt;
 use io::{AcpiDevice, Grant, Line, Location, PciDevice, PciIds};
@@ -13,6 +13,8 @@ pub enum DeviceState {
     NoDriver,
     /// It works.
     Started,
+    /// It was started, and sleeps.
+    LowPower(PowerState),
     /// It was stopped and can be started.
     Stopped,
     /// It, or its driver, could not be started.
@@ -26,6 +28,7 @@ impl fmt::Display for DeviceState {
         match self {
             DeviceState::NoDriver => f.write_str("no driver"),
             DeviceState::Started => f.write_str("started"),
+            DeviceState::LowPower(state) => write!(f, "asleep in {state:?}"),
             DeviceState::Stopped => f.write_str("stopped"),
             DeviceState::Failed(status) => write!(f, "failed: {status}"),
             DeviceState::Removed => f.write_str("removed"),
@@ -101,6 +104,8 @@ pub struct InterruptRow {
     pub unclaimed: u64,
     /// Whether it is masked now.
     pub masked: bool,
+    /// Whether what comes reaches the ISR: connected, and not reported inactive.
+    pub active: bool,
 }
 
 /// A line of the monitor's `objects`.

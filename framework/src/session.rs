@@ -1,7 +1,7 @@
 //! One run of a device: from prepared hardware to released hardware, in KMDF's order.
 //!
-//! The way up is [`Session::bring_up`]; [`Session::take_down`] undoes exactly what was reached, whether the device is
-//! stopped or a step failed.
+//! Prepare, then power up; a device may power down and up again many times; power down, then release. What fails on the way up
+//! is undone by the same way down, which undoes exactly what was reached.
 //!
 //! **Invariant:** DMA buffers die last: the device's interrupts are gone, `d0_exit` has run, and the bus has seen the
 //! function take "bus master off".
@@ -12,14 +12,16 @@ use crate::{
     device::{AddedObject, DeviceObject},
     dma::Buffers,
     hardware::Hardware,
+    interrupt::Down,
     pnp::Shared,
 };
 use alloc::sync::Arc;
 use ke::{At, Passive};
 
-/// A device that is starting, started or stopping.
+/// A device that is starting, started, asleep or stopping.
 pub(crate) struct Session<D: Device> {
     reached: Reached,
+    power: PowerState,
     device: Option<Arc<DeviceObject<D>>>,
     taken: Taken,
     pub buffers: Buffers,
@@ -28,7 +30,6 @@ pub(crate) struct Session<D: Device> {
 /// The last step of the way up that succeeded; each includes those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Reached {
-    Nothing,
     Prepared,
     ObjectsStarted,
     PoweredUp,
@@ -49,12 +50,19 @@ pub(crate) struct Surroundings<'a, D: Device> {
 impl<D: Device> Session<D> {
     /// Takes a device from stopped to running. On an error everything has been undone.
     pub fn start(around: &mut Surroundings<'_, D>, at: &mut At<'_, Passive>) -> Result<Self> {
-        let mut session =
-            Session { reached: Reached::Nothing, device: None, taken: Taken::default(), buffers: Buffers::default() };
-        match session.bring_up(around, at) {
+        let mut session = Session {
+            reached: Reached::Prepared,
+            power: PowerState::D3Final,
+            device: None,
+            taken: Taken::default(),
+            buffers: Buffers::default(),
+        };
+        let up = session.prepare(around, at).and_then(|()| session.power_up(around, at));
+        match up {
             Ok(()) => Ok(session),
             Err(status) => {
-                session.take_down(around, false, at);
+                // Why it did not start says more than what went wrong on the way back; that is in the problems.
+                let _ = session.take_down(around, Down::Stop, at);
                 Err(status)
             }
         }
@@ -65,7 +73,12 @@ impl<D: Device> Session<D> {
         self.device.as_ref().expect("a session that started has its device until it is taken down")
     }
 
-    fn bring_up(&mut self, around: &mut Surroundings<'_, D>, at: &mut At<'_, Passive>) -> Result<()> {
+    /// D0, or how deep it sleeps.
+    pub fn power(&self) -> PowerState {
+        self.power
+    }
+
+    fn prepare(&mut self, around: &mut Surroundings<'_, D>, at: &mut At<'_, Passive>) -> Result<()> {
         around.hardware.enable(at)?;
         let mut resources = Resources {
             creator: around.creator,
@@ -78,9 +91,19 @@ impl<D: Device> Session<D> {
         let device = D::prepare_hardware(&mut resources, at)?;
         let object = Arc::new(DeviceObject { device, added: around.added.clone() });
         self.device = Some(object.clone());
-        self.reached = Reached::Prepared;
-
         let assignments = assign::assign(around, &mut self.taken, at)?;
+        for (interrupt, assignment) in around.creator.interrupts.iter().zip(assignments) {
+            // An object that the bus had nothing for stays unconnected, as in KMDF.
+            if let Some(assignment) = assignment {
+                interrupt.assign(&object, assignment, at);
+            }
+        }
+        Ok(())
+    }
+
+    /// To D0, from `self.power()`. On an error the device has to be taken down.
+    pub fn power_up(&mut self, around: &mut Surroundings<'_, D>, at: &mut At<'_, Passive>) -> Result<()> {
+        let object = self.device().clone();
         for item in &around.creator.objects {
             item.start(&object, at);
         }
@@ -88,41 +111,65 @@ impl<D: Device> Session<D> {
         // Not before the driver has seen the device: it may still be at a transfer of an earlier run.
         around.hardware.start_transfers(at)?;
 
-        object.device.d0_entry(PowerState::D3Final, at)?;
+        object.device.d0_entry(self.power, at)?;
+        self.power = PowerState::D0;
         self.reached = Reached::PoweredUp;
 
-        for (interrupt, assignment) in around.creator.interrupts.iter().zip(assignments) {
-            // An object that the bus had nothing for stays unconnected, as in KMDF.
-            if let Some(assignment) = assignment {
-                interrupt.connect(&object, assignment, at)?;
-            }
+        for interrupt in &around.creator.interrupts {
+            interrupt.wake(at)?;
         }
         object.device.post_interrupts_enabled(at)?;
         self.reached = Reached::Running;
         Ok(())
     }
 
-    /// Takes a device down from wherever it got to. `surprise`: the hardware is gone.
-    pub fn take_down(mut self, around: &mut Surroundings<'_, D>, surprise: bool, at: &mut At<'_, Passive>) {
-        if let Some(object) = &self.device {
-            if self.reached >= Reached::Running {
-                object.device.pre_interrupts_disabled(at);
-            }
-            for interrupt in around.creator.interrupts.iter().rev() {
-                if let Err(error) = interrupt.disconnect(surprise, at) {
-                    around.shared.report(error, at);
-                }
-            }
-            if self.reached >= Reached::ObjectsStarted {
-                for item in around.creator.objects.iter().rev() {
-                    item.stop(at);
-                }
-            }
-            if self.reached >= Reached::PoweredUp {
-                object.device.d0_exit(PowerState::D3Final, at);
+    /// To `to`, from wherever the way up got to. The last error of an interrupt is returned, and stops nothing; all are in the
+    /// problems.
+    fn power_down(
+        &mut self,
+        around: &mut Surroundings<'_, D>,
+        why: Down,
+        to: PowerState,
+        at: &mut At<'_, Passive>,
+    ) -> Result<()> {
+        let Some(object) = self.device.clone() else { return Ok(()) };
+        if self.reached >= Reached::Running {
+            object.device.pre_interrupts_disabled(at);
+        }
+        let mut result = Ok(());
+        for interrupt in around.creator.interrupts.iter().rev() {
+            if let Err(status) = interrupt.sleep(why, at) {
+                around.shared.report(status.clone(), at);
+                result = Err(status);
             }
         }
+        if self.reached >= Reached::ObjectsStarted {
+            for item in around.creator.objects.iter().rev() {
+                item.stop(at);
+            }
+        }
+        if self.reached >= Reached::PoweredUp {
+            object.device.d0_exit(to, at);
+        }
+        self.power = to;
+        self.reached = Reached::Prepared;
+        result
+    }
+
+    /// From D0 to the low-power state `to`. On an error the device has to be taken down.
+    pub fn sleep(&mut self, around: &mut Surroundings<'_, D>, to: PowerState, at: &mut At<'_, Passive>) -> Result<()> {
+        self.power_down(around, Down::LowPower, to, at)?;
+        around.hardware.stop_transfers(at)
+    }
+
+    /// Takes a device down from wherever it got to. The last error of an interrupt is returned, and stops nothing; all are in
+    /// the problems.
+    pub fn take_down(mut self, around: &mut Surroundings<'_, D>, why: Down, at: &mut At<'_, Passive>) -> Result<()> {
+        let result = self.power_down(around, why, PowerState::D3Final, at);
         let silent = self.silence(around, at);
+        for interrupt in &around.creator.interrupts {
+            interrupt.revoke(at);
+        }
         self.taken.give_back(around.shared, at);
         if let Some(object) = self.device.take() {
             let object = Arc::into_inner(object)
@@ -135,14 +182,16 @@ impl<D: Device> Session<D> {
         } else {
             self.buffers.quarantine(at, location, &around.shared.quarantine);
         }
+        result
     }
 
     /// Switches messages and transfers off. `false`: the function did not take it, so it may still write.
     fn silence(&self, around: &Surroundings<'_, D>, at: &mut At<'_, Passive>) -> bool {
-        let [messages, transfers] = around.hardware.silence(at);
+        let messages = around.hardware.stop_messages(at);
+        let transfers = around.hardware.stop_transfers(at);
         let silent = transfers.is_ok();
-        for error in [messages, transfers].into_iter().filter_map(Result::err) {
-            around.shared.report(error, at);
+        for status in [messages, transfers].into_iter().filter_map(Result::err) {
+            around.shared.report(status, at);
         }
         silent
     }

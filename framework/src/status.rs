@@ -1,5 +1,6 @@
 //! Why a callback or a call failed.
 
+use crate::PowerState;
 use core::fmt;
 use io::LineError;
 use ke::{CeilingTooLow, ConnectError, DmaError, Gone, Nested, OutOfRange, PortOutOfRange, WaitError};
@@ -51,8 +52,10 @@ pub enum Status {
     TimedOut,
     /// The device was stopped or removed, or answers all ones (STATUS_DEVICE_REMOVED).
     Gone,
-    /// The device is not started (STATUS_DEVICE_NOT_READY).
+    /// The device is not started, or sleeps (STATUS_DEVICE_NOT_READY).
     NotStarted,
+    /// A device cannot be put to sleep in this state: it is none of D1, D2 and D3.
+    NotALowPowerState(PowerState),
     /// The device is started already, or was removed: it cannot be started.
     CannotStart,
     /// No device has this name.
@@ -85,7 +88,8 @@ impl fmt::Display for Status {
             Status::Nested(error) => error.fmt(f),
             Status::TimedOut => f.write_str("the device did not answer in time"),
             Status::Gone => f.write_str("the device is gone or was stopped"),
-            Status::NotStarted => f.write_str("the device is not started"),
+            Status::NotStarted => f.write_str("the device is not started, or sleeps"),
+            Status::NotALowPowerState(state) => write!(f, "a device does not sleep in {state:?}, but in D1, D2 or D3"),
             Status::CannotStart => f.write_str("the device is started already or was removed"),
             Status::NoSuchDevice => f.write_str("no device has this name"),
             Status::Failed(why) => f.write_str(why),

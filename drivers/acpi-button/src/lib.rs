@@ -80,8 +80,9 @@ impl EvtIsr for PowerButton {
         Ok(())
     }
 
-    fn evt_disable(&self, dev: &AcpiButton, button: &mut Button, irq: &mut IsrCx<'_, Self>) {
+    fn evt_disable(&self, dev: &AcpiButton, button: &mut Button, irq: &mut IsrCx<'_, Self>) -> Result<()> {
         button.switch_off(&mut Wired { dev, at: irq });
+        Ok(())
     }
 }
 

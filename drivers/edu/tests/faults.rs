@@ -102,8 +102,9 @@ impl<const F: u8> EvtIsr for MiniInterrupt<F> {
         Ok(())
     }
 
-    fn evt_disable(&self, mini: &Mini<F>, _: &mut u32, irq: &mut IsrCx<'_, Self>) {
+    fn evt_disable(&self, mini: &Mini<F>, _: &mut u32, irq: &mut IsrCx<'_, Self>) -> Result<()> {
         mini.regs.status.write(irq, 0);
+        Ok(())
     }
 }
 

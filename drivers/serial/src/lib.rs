@@ -119,8 +119,9 @@ impl EvtIsr for Port {
         Ok(())
     }
 
-    fn evt_disable(&self, serial: &Serial, traffic: &mut Traffic, irq: &mut IsrCx<'_, Self>) {
+    fn evt_disable(&self, serial: &Serial, traffic: &mut Traffic, irq: &mut IsrCx<'_, Self>) -> Result<()> {
         traffic.switch_off(&mut Wired { ports: &serial.ports, at: irq });
+        Ok(())
     }
 }
 

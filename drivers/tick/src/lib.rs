@@ -73,8 +73,9 @@ impl EvtIsr for Clock {
         Ok(())
     }
 
-    fn evt_disable(&self, tick: &Tick, ticks: &mut Ticks, irq: &mut IsrCx<'_, Self>) {
+    fn evt_disable(&self, tick: &Tick, ticks: &mut Ticks, irq: &mut IsrCx<'_, Self>) -> Result<()> {
         ticks.stop(&mut Wired { window: &tick.window, at: irq });
+        Ok(())
     }
 }
 

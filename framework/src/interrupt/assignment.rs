@@ -2,13 +2,15 @@
 
 use alloc::sync::Arc;
 use io::{Grant, Line, MessageSource, PinSwitch, Polarity};
-use ke::{At, Passive};
+use ke::{At, AtMost, Dispatch, Mode, Passive, SpinLock};
 
 /// What an interrupt is to be connected to.
 #[derive(Clone)]
 pub(crate) enum Assignment {
     Message {
-        grant: Grant,
+        block: Arc<Block>,
+        /// Which vector of the block.
+        nth: u16,
         source: Arc<MessageSource>,
     },
     Line {
@@ -18,6 +20,24 @@ pub(crate) enum Assignment {
         shared: bool,
         pin: Option<Arc<PinSwitch>>,
     },
+}
+
+/// Consecutive vectors that a device has taken.
+#[derive(Debug)]
+pub(crate) struct Block {
+    first: SpinLock<Grant>,
+    pub count: u16,
+}
+
+impl Block {
+    pub fn new(first: Grant, count: u16) -> Self {
+        Block { first: SpinLock::new(first), count }
+    }
+
+    /// The first of them.
+    pub fn first<L: AtMost<Dispatch>>(&self, at: &mut At<'_, L>) -> Grant {
+        self.first.with(at, |first, _| *first)
+    }
 }
 
 /// How an interrupt gets to its CPU.
@@ -43,6 +63,21 @@ impl Assignment {
             Assignment::Line { line, shared, .. } => {
                 Signal::Line { gsi: line.gsi, polarity: line.polarity, shared: *shared }
             }
+        }
+    }
+
+    pub fn mode(&self) -> Mode {
+        match self {
+            Assignment::Message { .. } => Mode::Latched,
+            Assignment::Line { line, .. } => line.trigger.into(),
+        }
+    }
+
+    /// The CPU and vector, where it is now.
+    pub fn grant<L: AtMost<Dispatch>>(&self, at: &mut At<'_, L>) -> Grant {
+        match self {
+            Assignment::Message { block, nth, .. } => block.first(at).nth(*nth),
+            Assignment::Line { core, .. } => Grant { cpu: core.cpu(), vector: core.vector() },
         }
     }
 

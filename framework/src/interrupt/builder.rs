@@ -1,9 +1,6 @@
 //! Making an interrupt object: the driver's wishes, then [`InterruptBuilder::create`].
 
-use super::{
-    handler::EvtIsr,
-    object::{Interrupt, OwnWishes},
-};
+use super::{handle::Interrupt, handler::EvtIsr, keeper, object::OwnWishes};
 use crate::{Creator, Result};
 use core::{any::type_name, fmt};
 use io::{Affinity, Priority};
@@ -59,12 +56,19 @@ impl<'a, H: EvtIsr> InterruptBuilder<'a, H> {
         self
     }
 
+    /// ReportInactiveOnPowerDown: whether it stays connected while the device sleeps, inactive, and reaches nobody. Off unless
+    /// asked for. On a device that is not pageable all interrupts do.
+    pub fn report_inactive_on_power_down(mut self, inactive: bool) -> Self {
+        self.wishes.inactive_in_low_power = inactive;
+        self
+    }
+
     /// WdfInterruptCreate. In `prepare_hardware` it fails when the bus assigned no such message or line; in `device_add`
     /// nobody knows yet, and the object stays unconnected then.
     pub fn create(self) -> Result<Interrupt<H>> {
         let InterruptBuilder { creator, handler, lock, number, wishes } = self;
         let number = creator.bind(number, wishes.line)?;
-        let (interrupt, keeper) = Interrupt::create(creator.device_name.clone(), number, handler, lock, wishes);
+        let (interrupt, keeper) = keeper::create(creator.device_name.clone(), number, handler, lock, wishes);
         creator.interrupts.push(keeper);
         Ok(interrupt)
     }

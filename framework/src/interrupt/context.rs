@@ -34,7 +34,7 @@ macro_rules! contexts {
 
             /// The number of the message or line that this interrupt is bound to, from 0.
             pub fn message(&self) -> u16 {
-                self.interrupt.routine().number()
+                self.interrupt.routine().number
             }
 
             /// What `device_add` built.

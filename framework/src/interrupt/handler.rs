@@ -29,9 +29,11 @@ pub trait EvtIsr: Sized + Send + Sync + 'static {
         Ok(())
     }
 
-    /// EvtInterruptDisable: stops the device from interrupting. Not called for a device that is gone.
-    fn evt_disable(&self, dev: &Self::Device, state: &mut Self::State, irq: &mut IsrCx<'_, Self>) {
+    /// EvtInterruptDisable: stops the device from interrupting. Not called for a device that is gone. An error does not keep
+    /// the interrupt connected: it is reported by whoever disables, powers down, stops or removes.
+    fn evt_disable(&self, dev: &Self::Device, state: &mut Self::State, irq: &mut IsrCx<'_, Self>) -> Result<()> {
         let _ = (dev, state, irq);
+        Ok(())
     }
 }
 

@@ -6,13 +6,18 @@
 mod assignment;
 mod builder;
 mod context;
+mod handle;
 mod handler;
+mod info;
+mod keeper;
 mod object;
 
-pub(crate) use assignment::Assignment;
 pub use assignment::Signal;
+pub(crate) use assignment::{Assignment, Block};
 pub use builder::{InterruptBuilder, IntoLock};
 pub use context::{DpcCx, IsrCx, NotInItsOwnIsr, WorkCx};
+pub use handle::Interrupt;
 pub use handler::{ByDpc, ByWorkItem, Deferral, EvtDpc, EvtIsr, EvtWorkItem, Nothing};
-pub(crate) use object::AnyInterrupt;
-pub use object::{Info, Interrupt};
+pub use info::Info;
+pub(crate) use keeper::AnyInterrupt;
+pub(crate) use object::Down;

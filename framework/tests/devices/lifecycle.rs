@@ -77,8 +77,9 @@ impl EvtIsr for Bell {
         dev.regs.step(irq, ENABLE + self.0)
     }
 
-    fn evt_disable(&self, dev: &Logged, (): &mut (), irq: &mut IsrCx<'_, Self>) {
+    fn evt_disable(&self, dev: &Logged, (): &mut (), irq: &mut IsrCx<'_, Self>) -> Result<()> {
         dev.regs.log.write(irq, DISABLE + self.0);
+        Ok(())
     }
 }
 
@@ -172,7 +173,7 @@ fn buffers_of_a_device_that_does_not_answer_are_kept_until_it_has_left() {
             device.remove();
             pnp.surprise_remove_device(at, NAME).expect("it was there");
             assert_eq!(taken(&pnp, at), (0, 64), "in quarantine");
-            assert_eq!(pnp.problems(at), [io::Error::Gone(location)]);
+            assert_eq!(pnp.problems(at), [Status::Bus(io::Error::Gone(location))]);
             pnp.left_the_bus(at, location);
             assert_eq!(taken(&pnp, at), (0, 0));
         });

@@ -10,5 +10,5 @@ impl EvtIsr for X {
     type Level = Dirql;
     type Deferred = Nothing;
 
-    fn evt_disable(&self, _: &Dev, _: &mut u32, _: &mut IsrCx<'_, Self>) {}
+    fn evt_disable(&self, _: &Dev, _: &mut u32, _: &mut IsrCx<'_, Self>) -> Result<()> { Ok(()) }
 }

@@ -177,7 +177,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
         let attached = Attached { seat: Seat::Vector { cpu, vector }, mode, source };
         let _setup = self.setup.acquire(at);
         hal::system(at.hal).connected.claim(at, self.clone(), |hal| {
-            if self.is_connected() {
+            if self.is_attached() {
                 return Err(ConnectError::Connected);
             }
             if !target.is_free(vector) {
@@ -223,7 +223,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
         let attached = Attached { seat: Seat::Line(line.clone()), mode: line.mode(), source };
         let _setup = self.setup.acquire(at);
         hal::system(at.hal).connected.claim(at, self.clone(), |hal| {
-            if self.is_connected() {
+            if self.is_attached() {
                 return Err(ConnectError::Connected);
             }
             // SAFETY: not connected, and under the registry's lock.
@@ -235,7 +235,8 @@ impl<R: ServiceRoutine> Interrupt<R> {
             false if self.lock.ceiling() > irql => Ask::AtDirql(serve::raised::<R>),
             false => Ask::AtDirql(serve::plain::<R>),
         };
-        let member = Member { head: Arc::as_ptr(self).cast(), ask, shares, moved: moving::note_moved::<R> };
+        let member =
+            Member { head: Arc::as_ptr(self).cast(), ask, shares, active: true, moved: moving::note_moved::<R> };
         self.settle_mask(at);
         if let Err(error) = line.add(at, member) {
             let _context = self.detach(at);
@@ -286,9 +287,10 @@ impl<R: ServiceRoutine> Interrupt<R> {
 
     /// With `setup` held.
     fn detach(&self, at: &mut At<'_, Passive>) -> Option<R::Context> {
-        if !self.connected.swap(false, AcqRel) {
+        if !self.is_attached() {
             return None;
         }
+        self.connected.store(false, Release);
         let attached = self.attached.swap(ptr::null_mut(), AcqRel);
         // SAFETY: made by `attach`; whoever else reads it is at DISPATCH or above, and it is freed after the barriers below.
         let attached = unsafe { Box::from_raw(attached) };
@@ -310,9 +312,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
             // A storm is over with the connection.
             self.masks.fetch_sub(1, SeqCst);
         }
-        self.work.flush(at);
-        // A critical section at PASSIVE that found it connected is over when its lock is free.
-        drop(self.lock.acquire(at));
+        self.flush_at_passive(at);
         // SAFETY: no callback is left, and nobody enters: it is not connected.
         let context = unsafe { (*self.context.get()).take() };
         hal::system(at.hal).connected.release(at, ptr::from_ref(self).cast());
@@ -333,7 +333,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
     }
 
     /// Runs `f` in the critical section, with the context: for the enable and disable callbacks, which are never part of
-    /// automatic serialization either. `None` when it is not connected. PASSIVE.
+    /// automatic serialization either. `None` when it is not connected, active or not. PASSIVE.
     #[track_caller]
     pub fn synchronize_connected<T>(
         &self,
@@ -344,7 +344,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
         let (state, mut at) = guard.parts();
         // SAFETY: under the lock, so if it is connected now, `disconnect` waits for this section: with its barrier above
         // DISPATCH, for the lock at PASSIVE.
-        let context = self.is_connected().then(|| unsafe { self.context() });
+        let context = self.is_attached().then(|| unsafe { self.context() });
         context.map(|context| f(context, state, &mut at))
     }
 

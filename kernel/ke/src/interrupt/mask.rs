@@ -67,29 +67,37 @@ impl<R: ServiceRoutine> Interrupt<R> {
         Masked::new(self.clone())
     }
 
-    /// Makes head and source agree with the number of masks, whoever else changes it at the same time.
+    /// Makes head and source agree with the number of masks and whether it is active, whoever else changes these at the
+    /// same time.
     pub(super) fn settle_mask<L: Level>(&self, at: &mut At<'_, L>) {
         let mut raised = at.raise_to_dirql(irql::DEVICE_HIGHEST);
         let at = &mut raised.at;
         loop {
-            let masked = self.masks.load(Acquire) != 0;
-            self.apply_mask(masked, at);
-            if (self.masks.load(Acquire) != 0) == masked {
+            let wishes = (self.masks.load(Acquire) != 0, self.is_connected());
+            self.apply_mask(wishes, at);
+            if wishes == (self.masks.load(Acquire) != 0, self.is_connected()) {
                 return;
             }
         }
     }
 
-    fn apply_mask(&self, masked: bool, at: &mut At<'_, Dirql>) {
+    /// What comes to an inactive interrupt is dropped. Masked it masks its own source, but not the line that others are active
+    /// on.
+    fn apply_mask(&self, (masked, active): (bool, bool), at: &mut At<'_, Dirql>) {
         // SAFETY: above DISPATCH, and the reference ends with this function.
         let Some(attached) = (unsafe { self.attached() }) else { return };
-        if masked {
-            if !attached.source.mask(at) {
+        if !active {
+            self.head.set_routine(dispatch::unexpected);
+        }
+        if masked && (active || attached.line().is_none()) {
+            if !attached.source.mask(at) && active {
                 self.head.set_routine(dispatch::latch);
             }
             return;
         }
-        self.head.set_routine(self.routine_for(self.head.level()));
+        if active {
+            self.head.set_routine(self.routine_for(self.head.level()));
+        }
         attached.source.unmask(at);
         if self.head.latched.swap(false, SeqCst) {
             let (cpu, vector) = attached.place();

@@ -33,6 +33,7 @@ use core::{
     },
 };
 
+mod activity;
 mod connect;
 mod mask;
 mod moving;
@@ -144,6 +145,8 @@ pub struct InterruptInfo {
     pub masked: bool,
     /// Why it, or its line, was masked for good, if it was.
     pub storm: Option<StormCause>,
+    /// Whether what comes reaches the ISR: not while it is reported inactive.
+    pub active: bool,
 }
 
 /// An interrupt object. `repr(C)`, so that the head is first.
@@ -215,7 +218,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
         &self.lock
     }
 
-    /// Whether it is connected; stale as soon as it is read.
+    /// Whether it is connected, and active; stale as soon as it is read.
     pub fn is_connected(&self) -> bool {
         self.connected.load(Acquire)
     }
@@ -301,6 +304,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
             unclaimed: self.watch.unclaimed(),
             masked: self.masks.load(Relaxed) != 0,
             storm: attached.line().map_or_else(|| self.storm(), |line| line.storm()),
+            active: self.is_connected(),
         })
     }
 }

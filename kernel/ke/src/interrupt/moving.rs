@@ -40,7 +40,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
         let (old_cpu, old_vector) = {
             let _raised = at.raise_to_dirql(irql::DEVICE_HIGHEST);
             // SAFETY: above DISPATCH until `_raised` drops.
-            match unsafe { self.attached() } {
+            match unsafe { self.attached() }.filter(|_| self.is_connected()) {
                 None => return Err(ConnectError::NotConnected),
                 Some(attached) if attached.line().is_some() => return Err(ConnectError::OnALine),
                 Some(attached) => attached.place(),

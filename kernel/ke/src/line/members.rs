@@ -9,6 +9,8 @@ pub(crate) struct Member {
     pub(crate) head: *const Head,
     pub(crate) ask: Ask,
     pub(crate) shares: bool,
+    /// Not while it is reported inactive: then it has its place, and is not asked.
+    pub(crate) active: bool,
     /// Told, at PASSIVE, that its line has left that CPU.
     pub(crate) moved: unsafe fn(*const Head, &mut At<'_, Passive>, u32),
 }
@@ -30,7 +32,7 @@ unsafe impl Send for Member {}
 // SAFETY: as above.
 unsafe impl Sync for Member {}
 
-/// All members, and those of each level, in the order in which they connected. An object is alive while it is in here.
+/// All members, and those of each level that are asked, in the order in which they connected. An object is alive while it is in here.
 #[derive(Default)]
 pub(super) struct Members {
     pub(super) at_dirql: Vec<(*const Head, AskAtDirql)>,
@@ -41,7 +43,7 @@ pub(super) struct Members {
 impl Members {
     pub(super) fn of(all: Vec<Member>) -> Box<Self> {
         let mut members = Members::default();
-        for member in &all {
+        for member in all.iter().filter(|member| member.active) {
             match member.ask {
                 Ask::AtDirql(ask) => members.at_dirql.push((member.head, ask)),
                 Ask::AtPassive(ask) => members.at_passive.push((member.head, ask)),
@@ -52,6 +54,11 @@ impl Members {
 
     pub(super) fn all(&self) -> &[Member] {
         &self.all
+    }
+
+    /// Whether one of `all` is asked.
+    pub(super) fn any_active(all: &[Member]) -> bool {
+        all.iter().any(|member| member.active)
     }
 
     pub(super) fn any_at_passive(&self) -> bool {

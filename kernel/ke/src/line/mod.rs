@@ -6,7 +6,7 @@
 //! **Invariant:** the members are an array that is never changed, only replaced; the old one is freed when the barrier on
 //! the line's CPU, and the turn of the pass at PASSIVE, say that nobody walks it.
 //!
-//! **Invariant:** the source is masked while there is a storm or nobody is there, or the line moves; a level line also while
+//! **Invariant:** the source is masked while there is a storm or nobody is asked, or the line moves; a level line also while
 //! a member or the pass wants it masked. An edge line latches for a member instead: a controller forgets edges that find
 //! its input masked.
 
@@ -54,7 +54,7 @@ pub struct Line {
     source: Arc<dyn Source>,
     /// How many members want it masked, the pass over those at PASSIVE included.
     masks: AtomicU32,
-    /// How many reasons there are to let nothing through: nobody is there, a storm, a move.
+    /// How many reasons there are to let nothing through: nobody is asked, a storm, a move.
     shuts: AtomicU32,
     watch: StormWatch,
     pass: Pass,
@@ -91,7 +91,7 @@ impl Line {
             place: Place::new(cpu, vector),
             source,
             masks: AtomicU32::new(0),
-            // Nobody is there yet.
+            // Nobody is asked yet.
             shuts: AtomicU32::new(1),
             watch: StormWatch::new(&walk::REPORT),
             pass: Pass::new(),
@@ -171,9 +171,9 @@ impl Line {
             let (cpu, vector) = self.place();
             return Err(ConnectError::NotShared { cpu, vector });
         }
-        let first = now.is_empty();
+        let (first, nobody_asked) = (now.is_empty(), !Members::any_active(now));
         if first {
-            // Shut, because nobody is there: nothing comes before it is opened below.
+            // Shut, because nobody is asked: nothing comes before it is opened below.
             self.take_slot(at, self.place())?;
         }
         if matches!(member.ask, Ask::AtPassive(_)) && setup.is_none() {
@@ -190,10 +190,29 @@ impl Line {
         let mut all = now.to_vec();
         all.push(member);
         self.replace(at, all);
-        if first {
+        if nobody_asked {
             self.open(&mut at.raise_to_dirql(irql::DEVICE_HIGHEST).at);
         }
         Ok(())
+    }
+
+    /// Asks the member at `head`, or no longer: when this returns, nobody asks it any more. While none is asked, the line is
+    /// masked.
+    pub(crate) fn set_active(&self, at: &mut At<'_, Passive>, head: *const Head, active: bool) {
+        let _setup = self.setup.acquire(at);
+        // SAFETY: members change under `setup` alone.
+        let mut all = unsafe { self.current() }.all().to_vec();
+        let asked_before = Members::any_active(&all);
+        let Some(member) = all.iter_mut().find(|member| ptr::eq(member.head, head)) else { return };
+        member.active = active;
+        let asked = Members::any_active(&all);
+        if asked_before && !asked {
+            self.shut(&mut at.raise_to_dirql(irql::DEVICE_HIGHEST).at);
+        }
+        self.replace(at, all);
+        if asked && !asked_before {
+            self.open(&mut at.raise_to_dirql(irql::DEVICE_HIGHEST).at);
+        }
     }
 
     /// Takes the member at `head` out: when this returns, nobody asks it any more. The last one empties the slot.
@@ -202,11 +221,14 @@ impl Line {
         // SAFETY: members change under `setup` alone.
         let mut all = unsafe { self.current() }.all().to_vec();
         let Some(place) = all.iter().position(|member| ptr::eq(member.head, head)) else { return };
+        let asked_before = Members::any_active(&all);
         all.remove(place);
         let (nobody, nobody_at_passive) =
             (all.is_empty(), all.iter().all(|member| matches!(member.ask, Ask::AtDirql(_))));
-        if nobody {
+        if asked_before && !Members::any_active(&all) {
             self.shut(&mut at.raise_to_dirql(irql::DEVICE_HIGHEST).at);
+        }
+        if nobody {
             self.empty_slot(at, self.place());
         }
         self.replace(at, all);
