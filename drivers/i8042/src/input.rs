@@ -17,6 +17,11 @@ pub const FROM_MOUSE: u8 = 0x20;
 /// What a controller that is not there answers.
 const ALL_ONES: u8 = 0xff;
 
+/// What a keyboard or mouse answers: understood; say it again; failed. Something that happened before it was asked may still
+/// be on its way.
+pub const ACKNOWLEDGED: u8 = 0xfa;
+const ANSWERS: [u8; 3] = [ACKNOWLEDGED, 0xfe, 0xfc];
+
 /// More bytes than an ISR takes at a time: then something is stuck.
 const MOST_BYTES: usize = 64;
 
@@ -76,18 +81,18 @@ impl Input {
         any
     }
 
-    /// Takes whatever is there and forgets it.
+    /// Takes what is there and forgets it, unless it is of a port that is on: that one's ISR takes it.
     pub fn discard(&mut self, chip: &mut impl Chip) {
         for _ in 0..MOST_BYTES {
             let status = chip.status();
-            if status == ALL_ONES || status & OUTPUT_FULL == 0 {
+            if status == ALL_ONES || status & OUTPUT_FULL == 0 || self.on[whose(status) as usize] {
                 break;
             }
             let _old = chip.read();
         }
     }
 
-    /// From here on the next byte of `port` is an answer, whoever takes it.
+    /// From here on the next byte of `port` that can be one is an answer, whoever takes it.
     pub fn ask(&mut self, port: Port) {
         (self.asked, self.answer) = (Some(port), None);
     }
@@ -110,7 +115,7 @@ impl Input {
 
     fn file(&mut self, port: Port, byte: u8) {
         self.bytes[port as usize] += 1;
-        if self.asked == Some(port) {
+        if self.asked == Some(port) && ANSWERS.contains(&byte) {
             (self.asked, self.answer) = (None, Some(byte));
             return;
         }

@@ -17,7 +17,7 @@ pub mod queue;
 use alloc::sync::Arc;
 use decode::{Key, Movement};
 use framework::prelude::*;
-use input::{Chip, INPUT_FULL, Input, Port};
+use input::{ACKNOWLEDGED, Chip, INPUT_FULL, Input, Port};
 
 registers! {
     /// The register for data.
@@ -43,8 +43,6 @@ const WRITE_CONFIGURATION: u8 = 0x60;
 const TO_MOUSE: u8 = 0xd4;
 /// To a keyboard or mouse: say what happens.
 const REPORT: u8 = 0xf4;
-/// From a keyboard or mouse: understood.
-const ACKNOWLEDGED: u8 = 0xfa;
 
 /// Nanoseconds that a keyboard or mouse may take to answer.
 const TIME_OUT: u64 = 500_000_000;

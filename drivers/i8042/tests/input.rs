@@ -2,7 +2,7 @@
 
 use i8042::{
     decode::{Key, Keys, Movement, Movements},
-    input::{Chip, FROM_MOUSE, Input, OUTPUT_FULL, Port},
+    input::{ACKNOWLEDGED, Chip, FROM_MOUSE, Input, OUTPUT_FULL, Port},
     queue::Queue,
 };
 use std::collections::VecDeque;
@@ -54,6 +54,26 @@ fn an_answer_is_not_a_key() {
     input.collect(&mut chip, Port::Keyboard);
     assert_eq!((input.answer(), input.answer()), (Some(0xfa), None));
     assert_eq!((input.keys.pop(), input.keys.pop()), (Some(Key { code: 0x1e, down: false }), None));
+}
+
+#[test]
+fn what_was_on_its_way_when_it_was_asked_is_no_answer() {
+    let mut chip = Fake::with([(Port::Mouse, 0x08), (Port::Mouse, 5), (Port::Mouse, 3), (Port::Mouse, ACKNOWLEDGED)]);
+    let mut input = Input::default();
+    input.ask(Port::Mouse);
+    input.collect(&mut chip, Port::Mouse);
+    assert_eq!(input.answer(), Some(ACKNOWLEDGED));
+    assert_eq!(input.movements.pop(), Some(Movement { right: 5, up: 3, buttons: 0 }));
+}
+
+#[test]
+fn old_bytes_are_forgotten_but_not_those_of_a_port_that_is_on() {
+    let mut chip = Fake::with([(Port::Mouse, 7), (Port::Keyboard, 0x1e)]);
+    let mut input = Input::default();
+    input.configure(Port::Keyboard, true);
+    input.discard(&mut chip);
+    assert!(input.collect(&mut chip, Port::Keyboard));
+    assert_eq!((input.bytes(Port::Mouse), input.keys.pop()), (0, Some(Key { code: 0x1e, down: true })));
 }
 
 #[test]

@@ -1,12 +1,7 @@
-//! The driver on a device of the tests' own, under every schedule within the bound. The simulated bus gives it MSI; the
-//! real device has MSI-X, which is the same to the driver.
+//! The driver on a model of the device, by MSI-X, under every schedule within the bound.
 
 use framework::{DeviceRef, DeviceState, Driver, Pnp, prelude::*};
-use hal_sim::{
-    Explorer, Setup,
-    model::{Bar, BusAccess, Identity, Model, PciModel},
-    run_once,
-};
+use hal_sim::{Device, Explorer, Setup, model, run_once};
 use ivshmem::Ivshmem;
 use ke::thread::{self, ThreadOptions};
 use std::time::Duration;
@@ -15,40 +10,25 @@ use std::time::Duration;
 const HERE: u16 = 3;
 const VECTORS: u8 = 4;
 
-/// A device whose only peer is itself.
-struct Lonely;
-
-impl PciModel for Lonely {
-    fn identity(&self) -> Identity {
-        Identity { bars: vec![Bar::memory32(0x100)], msi_messages: VECTORS, ..Identity::new(0x1af4, 0x1110) }
-    }
-}
-
-impl Model for Lonely {
-    fn read(&mut self, _: usize, offset: u64, _: usize, _: &mut BusAccess<'_>) -> u64 {
-        if offset == 0x08 { HERE.into() } else { u64::MAX }
-    }
-
-    fn write(&mut self, _: usize, offset: u64, _: usize, value: u64, bus: &mut BusAccess<'_>) {
-        let (peer, vector) = (value >> 16, value as u8);
-        if offset == 0x0c && peer == u64::from(HERE) && vector < VECTORS {
-            bus.interrupt(vector);
-        }
-    }
-}
-
 fn on_device(machine: &mut Setup, f: impl FnOnce(&Pnp, DeviceRef<Ivshmem>, &mut At<'_, Passive>) + Send + 'static) {
-    machine.device(Lonely);
+    on_model(machine, |pnp, device, _, at| f(pnp, device, at));
+}
+
+fn on_model(
+    machine: &mut Setup,
+    f: impl FnOnce(&Pnp, DeviceRef<Ivshmem>, &Device<model::Ivshmem>, &mut At<'_, Passive>) + Send + 'static,
+) {
+    let model = machine.device(model::Ivshmem::new(HERE, VECTORS));
     machine.main(move |at| {
         let pnp = Pnp::start(at, &hal_sim::platform(), &[Driver::of::<Ivshmem>()]);
         let device = pnp.device("ivshmem#0").expect("it is there");
-        f(&pnp, device, at);
+        f(&pnp, device, &model, at);
         pnp.shut_down(at);
     });
 }
 
 fn explore(name: &str, cpus: usize, setup: impl Fn(&mut Setup) + 'static) {
-    Explorer::new(&format!("ivshmem {name} on {cpus}")).cpus(cpus).limit(Duration::from_secs(2)).run(setup);
+    Explorer::new(&format!("ivshmem {name} on {cpus}")).cpus(cpus).limit(Duration::from_secs(1)).run(setup);
 }
 
 #[test]
@@ -94,6 +74,42 @@ fn two_vectors_wake_their_own_waiters() {
     }
 }
 
+/// All vectors at once, on all CPUs: each has its own entry of the table, its own state and its own event.
+#[test]
+fn peers_ring_every_vector() {
+    for cpus in [1, 2, 3] {
+        explore("peers", cpus, |machine| {
+            on_model(machine, |_, device, model, at| {
+                model.with(|model| model.ring_later(&[1, 0, 2, 1]));
+                let all = |dev: &Ivshmem, at: &mut At<'_, Passive>| {
+                    for vector in [0, 1, 2] {
+                        dev.wait(at, vector, 0).expect("it is not stopped meanwhile");
+                    }
+                };
+                device.with(at, all).expect("it is started");
+            });
+        });
+    }
+}
+
+/// Whatever rang meanwhile: the table is programmed anew, and nothing is left masked.
+#[test]
+fn a_vector_rings_after_a_restart() {
+    explore("restart", 2, |machine| {
+        on_model(machine, |pnp, device, model, at| {
+            model.with(|model| model.ring_later(&[0]));
+            pnp.stop_device(at, "ivshmem#0").expect("it is started");
+            pnp.start_device(at, "ivshmem#0").expect("it is stopped");
+            let work = |dev: &Ivshmem, at: &mut At<'_, Passive>| {
+                let before = dev.rings(at, 0).expect("there is a vector 0");
+                dev.ring(at, HERE, 0);
+                assert!(dev.wait(at, 0, before).expect("it is not stopped meanwhile") > before);
+            };
+            device.with(at, work).expect("it is started");
+        });
+    });
+}
+
 #[test]
 fn a_stop_wakes_who_waits_for_a_ring() {
     explore("stop", 2, |machine| {
@@ -127,7 +143,7 @@ fn another_peers_vector_and_one_that_is_not_there() {
 #[test]
 fn without_messages_it_refuses_to_start() {
     run_once(1, |machine| {
-        machine.device(Lonely);
+        machine.device(model::Ivshmem::new(HERE, VECTORS));
         machine.main(|at| {
             let driver = Driver::of::<Ivshmem>().on_lines("ivshmem#0");
             let pnp = Pnp::start(at, &hal_sim::platform(), &[driver]);

@@ -32,9 +32,17 @@
 //! }
 //! ```
 
+#[cfg(test)]
+mod bench;
 mod edu;
+mod i8042;
+mod ivshmem;
+mod uart;
 
 pub use edu::Edu;
+pub use i8042::I8042;
+pub use ivshmem::Ivshmem;
+pub use uart::Uart;
 
 use crate::{
     bus::Function,

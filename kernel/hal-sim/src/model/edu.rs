@@ -246,109 +246,69 @@ impl Model for Edu {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{bus::Function, memory::Memory};
+    use crate::{bus::Function, model::bench};
 
     /// An edu on a bus of its own, bus master, MSI on.
-    struct Bench {
-        edu: Edu,
-        function: Function,
-        memory: Memory,
-        messages: usize,
-        fault: Option<String>,
+    type Bench = bench::Bench<Edu>;
+
+    fn bench() -> Bench {
+        let edu = Edu::new();
+        let mut function = Function::new(&edu.identity());
+        function.write(0x04, 2, 1 << 2);
+        function.write(0x42, 2, 1);
+        Bench::new(edu, Some(function))
     }
 
-    impl Bench {
-        fn new() -> Self {
-            let edu = Edu::new();
-            let mut function = Function::new(&edu.identity());
-            function.write(0x04, 2, 1 << 2);
-            function.write(0x42, 2, 1);
-            Bench { edu, function, memory: Memory::new(), messages: 0, fault: None }
+    fn dma(bench: &mut Bench, source: u64, destination: u64, count: u64, command: u64) {
+        for (offset, value) in [(0x80, source), (0x88, destination), (0x90, count), (0x98, command)] {
+            bench.write(offset, 4, value);
         }
-
-        fn access<R>(&mut self, f: impl FnOnce(&mut Edu, &mut BusAccess<'_>) -> R) -> R {
-            let mut access = BusAccess {
-                memory: &mut self.memory,
-                now: 0,
-                function: Some(&mut self.function),
-                sent: Vec::new(),
-                lines: Vec::new(),
-                fault: None,
-                leave: false,
-            };
-            let result = f(&mut self.edu, &mut access);
-            self.messages += access.sent.len();
-            self.fault = access.fault;
-            result
-        }
-
-        fn read(&mut self, offset: u64) -> u64 {
-            self.access(|edu, bus| edu.read(0, offset, 4, bus))
-        }
-
-        fn write(&mut self, offset: u64, value: u64) {
-            self.access(|edu, bus| edu.write(0, offset, 4, value, bus));
-        }
-
-        fn step(&mut self) -> Option<&'static str> {
-            let mut steps = Vec::new();
-            self.edu.steps(&mut steps);
-            let step = *steps.first()?;
-            self.access(|edu, bus| edu.step(step.id, bus));
-            Some(step.what)
-        }
-
-        fn dma(&mut self, source: u64, destination: u64, count: u64, command: u64) {
-            for (offset, value) in [(0x80, source), (0x88, destination), (0x90, count), (0x98, command)] {
-                self.write(offset, value);
-            }
-            assert_eq!(self.step(), Some("DMA done"));
-        }
+        assert_eq!(bench.step(), Some("DMA done"));
     }
 
     #[test]
     fn it_identifies_itself_and_inverts() {
-        let mut bench = Bench::new();
-        bench.write(0x04, 0x0f0f_1234);
-        assert_eq!((bench.read(0x00), bench.read(0x04)), (0x0100_00ed, 0xf0f0_edcb));
-        assert_eq!(bench.access(|edu, bus| edu.read(0, 0x00, 2, bus)), u64::MAX);
+        let mut bench = bench();
+        bench.write(0x04, 4, 0x0f0f_1234);
+        assert_eq!((bench.read(0x00, 4), bench.read(0x04, 4)), (0x0100_00ed, 0xf0f0_edcb));
+        assert_eq!(bench.read(0x00, 2), u64::MAX);
     }
 
     #[test]
     fn a_factorial_raises_its_interrupt_only_if_asked_to() {
-        let mut bench = Bench::new();
-        bench.write(0x08, 5);
-        assert_eq!(bench.read(0x20), 1);
-        bench.write(0x08, 6);
+        let mut bench = bench();
+        bench.write(0x08, 4, 5);
+        assert_eq!(bench.read(0x20, 4), 1);
+        bench.write(0x08, 4, 6);
         assert_eq!(bench.step(), Some("factorial done"));
-        assert_eq!((bench.read(0x08), bench.read(0x20), bench.messages), (120, 0, 0));
-        bench.write(0x20, 0xff);
-        bench.write(0x08, 12);
+        assert_eq!((bench.read(0x08, 4), bench.read(0x20, 4), bench.messages), (120, 0, 0));
+        bench.write(0x20, 4, 0xff);
+        bench.write(0x08, 4, 12);
         bench.step();
-        assert_eq!((bench.read(0x08), bench.read(0x20), bench.messages), (479_001_600, 0x80, 1));
-        assert_eq!((bench.read(0x24), bench.step()), (1, None));
-        bench.write(0x60, 0x10);
-        bench.write(0x64, 0x01);
-        assert_eq!((bench.read(0x24), bench.messages), (0x10, 2));
+        assert_eq!((bench.read(0x08, 4), bench.read(0x20, 4), bench.messages), (479_001_600, 0x80, 1));
+        assert_eq!((bench.read(0x24, 4), bench.step()), (1, None));
+        bench.write(0x60, 4, 0x10);
+        bench.write(0x64, 4, 0x01);
+        assert_eq!((bench.read(0x24, 4), bench.messages), (0x10, 2));
     }
 
     #[test]
     fn dma_goes_both_ways_and_stays_inside_the_buffer() {
-        let mut bench = Bench::new();
+        let mut bench = bench();
         let block = bench.memory.allocate(64, DMA_MASK).expect("there is memory");
         bench.memory.at(block.physical, 64).expect("it is allocated").fill(9);
-        bench.dma(block.physical, 0x40000, 32, 1);
-        bench.dma(0x40000, block.physical + 32, 16, 1 | 2 | 4);
-        assert_eq!((bench.read(0x24), bench.read(0x98), bench.messages), (0x100, 6, 1));
+        dma(&mut bench, block.physical, 0x40000, 32, 1);
+        dma(&mut bench, 0x40000, block.physical + 32, 16, 1 | 2 | 4);
+        assert_eq!((bench.read(0x24, 4), bench.read(0x98, 4), bench.messages), (0x100, 6, 1));
         bench.memory.at(block.physical, 32).expect("it is allocated").fill(0);
-        bench.dma(0x40000, block.physical, 32, 1 | 2);
+        dma(&mut bench, 0x40000, block.physical, 32, 1 | 2);
         assert_eq!(bench.memory.at(block.physical, 32).expect("it is allocated"), [9; 32]);
         assert_eq!(bench.fault, None);
-        bench.dma(0x40000 + 4096 - 16, block.physical, 16, 1 | 2);
+        dma(&mut bench, 0x40000 + 4096 - 16, block.physical, 16, 1 | 2);
         assert!(bench.fault.take().is_some_and(|fault| fault.contains("leaves the device's buffer")));
-        bench.dma(0x40000, 1 << 28, 16, 1 | 2);
+        dma(&mut bench, 0x40000, 1 << 28, 16, 1 | 2);
         assert!(bench.fault.take().is_some_and(|fault| fault.contains("28 address bits")));
-        bench.dma(0x40000, block.physical + 56, 16, 1 | 2);
+        dma(&mut bench, 0x40000, block.physical + 56, 16, 1 | 2);
         assert!(bench.fault.take().is_some_and(|fault| fault.contains("where nothing was allocated")));
     }
 }
