@@ -23,9 +23,15 @@ fn next_list(text: &str) -> Option<usize> {
     if text.starts_with('[') { Some(0) } else { text.find("\n[").map(|end_of_line| end_of_line + 1) }
 }
 
-/// The first list in `output` whose rows have the key `key`.
+/// The lists in `output` whose rows have the key `key`.
+pub fn tables(output: &str, key: &str) -> Vec<Vec<Value>> {
+    let has_key = |list: &Vec<Value>| list.first().is_some_and(|row| row.get(key).is_some());
+    json_lists(output).into_iter().filter(has_key).collect()
+}
+
+/// The first of them.
 pub fn table(output: &str, key: &str) -> Option<Vec<Value>> {
-    json_lists(output).into_iter().find(|list| list.first().is_some_and(|row| row.get(key).is_some()))
+    tables(output, key).into_iter().next()
 }
 
 #[cfg(test)]

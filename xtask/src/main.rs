@@ -11,6 +11,7 @@ mod machine;
 mod qemu_cases;
 mod qemu_lines;
 mod qemu_outside;
+mod qemu_stress;
 mod readme;
 mod run;
 mod setup;

@@ -5,7 +5,9 @@ use crate::{
     boot::{self, Console},
     machine::{Accel, Apic},
     qemu_cases::{self, Case},
-    qemu_outside, readme,
+    qemu_outside,
+    qemu_stress::{self, Effort},
+    readme,
     run::in_ci,
     setup::{self, Qemu},
     symbols::Symbols,
@@ -15,11 +17,8 @@ use anyhow::{Context, Result, bail, ensure};
 use std::{
     fs,
     process::{Command, ExitCode, Stdio},
-    time::{Duration, Instant},
+    time::Instant,
 };
-
-/// The time one boot of a test gets. The machine may be small and loaded; a hang is the only thing to catch.
-const BOOT_LIMIT: Duration = Duration::from_secs(180);
 
 /// How often a long run repeats each boot: what depends on the host's timing shows up sooner or later.
 const LONG_REPETITIONS: usize = 10;
@@ -76,6 +75,10 @@ pub fn test(args: TestArgs) -> Result<ExitCode> {
             for round in 0..if args.long { LONG_REPETITIONS } else { 1 } {
                 boots(&cases, &qemu, &symbols, has_x2apic, round, &mut report);
             }
+            if args.long {
+                let cases = qemu_stress::cases(&kernel, Effort::Long);
+                boots(&cases, &qemu, &symbols, has_x2apic, 0, &mut report);
+            }
         }
         Err(error) => report.step("build the kernel", || Err(error)),
     }
@@ -125,8 +128,8 @@ fn boots(cases: &[Case], qemu: &Qemu, symbols: &Symbols, has_x2apic: bool, round
 
 fn run_case(case: &Case, qemu: &Qemu, symbols: &Symbols) -> Result<()> {
     let (outcome, typed) = match case.outside {
-        Some(outside) => qemu_outside::boot(&qemu.program, &case.machine, symbols, outside, BOOT_LIMIT)?,
-        None => (boot::boot(&qemu.program, &case.machine, symbols, Console::Quiet, Some(BOOT_LIMIT))?, Ok(())),
+        Some(outside) => qemu_outside::boot(&qemu.program, &case.machine, symbols, outside, case.limit)?,
+        None => (boot::boot(&qemu.program, &case.machine, symbols, Console::Quiet, Some(case.limit))?, Ok(())),
     };
     let verdict = || {
         ensure!(

@@ -1,12 +1,15 @@
 //! The drivers that are built into the image.
 
+use crate::stress::{Pair, Restless};
 use alloc::{format, string::String, vec::Vec};
-use framework::Driver;
+use framework::{Device, Driver};
 
 /// All of them. The first that serves a device gets it.
 const DRIVERS: &[Driver] = &[
     Driver::of::<edu::Edu>(),
     Driver::of::<faulty::Faulty>(),
+    Driver::of::<Pair>(),
+    Driver::of::<Restless>(),
     Driver::of::<serial::Serial>(),
     Driver::of::<i8042::I8042>(),
     Driver::of::<acpi_button::AcpiButton>(),
@@ -16,10 +19,13 @@ const DRIVERS: &[Driver] = &[
     Driver::of::<twins::Twin>(),
 ];
 
-/// Those that `drivers=a,b` on the command line names, in its order; without it all but the faulty one.
+/// Those that have edu devices for tests only.
+const FOR_TESTS: &[&str] = &[FAULTY, Pair::NAME, Restless::NAME];
+
+/// Those that `drivers=a,b` on the command line names, in its order; without it all but those for tests.
 pub fn chosen(names: Option<&str>) -> Result<Vec<Driver>, String> {
     let Some(names) = names else {
-        return Ok(DRIVERS.iter().filter(|driver| driver.name() != FAULTY).copied().collect());
+        return Ok(DRIVERS.iter().filter(|driver| !FOR_TESTS.contains(&driver.name())).copied().collect());
     };
     names.split(',').filter(|name| !name.is_empty()).map(named).collect()
 }

@@ -19,6 +19,8 @@ mod monitor;
 #[cfg(target_os = "none")]
 mod selftest;
 #[cfg(target_os = "none")]
+mod stress;
+#[cfg(target_os = "none")]
 mod sweep;
 
 #[cfg(not(target_os = "none"))]

@@ -71,4 +71,4 @@ pub use thread::{JoinHandle, Thread};
 pub use timer::{Timer, TimerRoutine};
 pub use wait::{Gone, WaitError};
 pub use wait_lock::{WaitGuard, WaitLock};
-pub use work::{WorkItem, WorkRoutine};
+pub use work::{WorkItem, WorkRoutine, flush_dropped};

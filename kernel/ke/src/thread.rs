@@ -271,11 +271,12 @@ pub(crate) fn start(hal: HalRef<'_>, thread: &Thread) {
         main(&mut at);
     }
     check_balance(hal, thread);
-    thread.ended.set(&mut at);
-    let raised = at.raise_to_dispatch();
+    let mut raised = at.raise_to_dispatch();
     // SAFETY: the thread is alive until the DPC has run, which is after the switch below: this CPU stays at DISPATCH
     // until then.
     unsafe { thread.reap.insert_here(raised.at.hal) };
+    // Whoever waits for this, and then flushes the DPCs, finds the thread gone.
+    thread.ended.set(&mut raised.at);
     sched::end_thread(hal);
 }
 

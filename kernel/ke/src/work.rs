@@ -255,6 +255,13 @@ pub(crate) fn finished(at: &mut At<'_, Passive>, item: &RawWork) {
     });
 }
 
+/// Waits until all is gone that was left to the workers to drop: by a DPC that was the last to hold something, by a thread
+/// that has ended. PASSIVE.
+pub fn flush_dropped(at: &mut At<'_, Passive>) {
+    barrier::flush_queued_dpcs(at);
+    hal::system(at.hal).work.reaper.flush(at);
+}
+
 /// The running thread is about to wait: if it is a worker with an item, another may have to take its place. Undone by
 /// [`unblocked`].
 pub(crate) fn blocking(at: &mut At<'_, Passive>, thread: &Thread) {

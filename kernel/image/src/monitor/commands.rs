@@ -1,10 +1,10 @@
 //! The commands.
 
 use super::{button, edu, ivshmem, machine::Machine, outside, show, tick, words::Arguments};
-use crate::{bench, crash, drivers::FAULTY, selftest, sweep};
+use crate::{bench, crash, drivers::FAULTY, selftest, stress, sweep};
 use alloc::{format, string::String, vec::Vec};
 use faulty::{Faulty, Place};
-use framework::Status;
+use framework::{Device, Status};
 use ke::{At, Passive};
 
 /// What a command says when it fails: one line.
@@ -42,12 +42,14 @@ const COMMANDS: &[Command] = &[
     },
     Command { usage: "tick", what: "measures the real-time clock's ticks", run: tick::run },
     Command { usage: "selftest", what: "checks the core on this machine", run: run_selftest },
+    Command { usage: STRESS, what: "one section for all, or stops and starts, under interrupts", run: run_stress },
     Command { usage: "bench", what: "runs what `cargo xtask bench` measures, and waits for it", run: run_bench },
     Command { usage: "sweep [NAME]", what: "interrupts every instruction of the core's sequences", run: run_sweep },
     Command { usage: CRASH, what: "ends in a bug check, to see one", run: run_crash },
     Command { usage: "shutdown", what: "stops all devices and the machine", run: shutdown },
 ];
 
+const STRESS: &str = "stress common|cycles N";
 const CRASH: &str = "crash fault|stack|isr|dpc|thread";
 
 impl Command {
@@ -127,6 +129,24 @@ fn run_sweep(machine: &mut Machine, mut words: Arguments<'_>, at: &mut At<'_, Pa
     sweep::run(machine.pnp(), only, at)
 }
 
+fn run_stress(machine: &mut Machine, mut words: Arguments<'_>, at: &mut At<'_, Passive>) -> Outcome {
+    let what = words.required("what to do often")?;
+    let count = words.number(1..=10_000_000)?;
+    match what {
+        "common" => {
+            words.end()?;
+            machine.give_first(at, stress::Pair::NAME)?;
+            stress::common(machine.pnp(), count, at)
+        }
+        "cycles" => {
+            words.end()?;
+            machine.give_first(at, stress::Restless::NAME)?;
+            stress::cycles(machine.pnp(), count, at)
+        }
+        other => Err(words.unknown(other, &["common", "cycles"])),
+    }
+}
+
 fn shutdown(machine: &mut Machine, words: Arguments<'_>, _: &mut At<'_, Passive>) -> Outcome {
     words.end()?;
     machine.ended = true;
@@ -152,10 +172,7 @@ fn run_crash(machine: &mut Machine, mut words: Arguments<'_>, at: &mut At<'_, Pa
 
 /// Lets the faulty driver have the edu devices, and misbehave.
 fn crash_in_callback(machine: &mut Machine, place: Place, at: &mut At<'_, Passive>) -> Outcome {
-    if machine.pnp().devices_of::<Faulty>().is_empty() {
-        at.print(format_args!("starting the devices anew, with the driver `{FAULTY}` before the others\n"));
-        machine.prefer(at, FAULTY)?;
-    }
+    machine.give_first(at, FAULTY)?;
     let devices = machine.pnp().devices_of::<Faulty>();
     let device = devices.first().ok_or_else(|| format!("no device that the driver `{FAULTY}` serves was found"))?;
     device.with(at, |faulty, at| faulty.misbehave(place, at)).flatten().map_err(|error| format!("{error}"))

@@ -32,8 +32,12 @@ impl Machine {
         &self.drivers
     }
 
-    /// Makes the driver `name` the first to be asked, and starts all devices anew.
-    pub fn prefer(&mut self, at: &mut At<'_, Passive>, name: &str) -> Result<(), String> {
+    /// Makes the driver `name` the first to be asked. Unless it was, all devices start anew.
+    pub fn give_first(&mut self, at: &mut At<'_, Passive>, name: &str) -> Result<(), String> {
+        if self.drivers.first().is_some_and(|first| first.name() == name) {
+            return Ok(());
+        }
+        at.print(format_args!("starting the devices anew, with the driver `{name}` before the others\n"));
         self.remove_all(at);
         let mut drivers = drivers::chosen(Some(name))?;
         drivers.extend(self.drivers.iter().filter(|driver| driver.name() != name));

@@ -186,7 +186,9 @@ pub fn interrupts(machine: &mut Machine, words: Arguments<'_>, at: &mut At<'_, P
     }
 }
 
+/// What is on its way out goes first: it exists no more.
 pub fn objects(machine: &mut Machine, words: Arguments<'_>, at: &mut At<'_, Passive>) -> Outcome {
+    ke::flush_dropped(at);
     let columns = &[Text("kind"), Text("of"), Number("count"), Number("bytes")];
     let mut table = Table::new(columns, "no objects");
     let mut add = |kind: &str, of: &str, count: Option<usize>, bytes: Option<usize>| {

@@ -13,7 +13,7 @@ const SIZES: [usize; 16] = [1, 15, 16, 17, 32, 33, 100, 128, 500, 1024, 2047, 20
 
 pub fn heap(at: &mut At<'_, Passive>) -> Outcome {
     // What earlier checks left to the workers is freed first.
-    ke::flush_queued_dpcs(at);
+    ke::flush_dropped(at);
     let before = heap::in_use();
     fill_and_check(0)?;
     let after = heap::in_use();
