@@ -10,6 +10,7 @@ mod lint;
 mod machine;
 mod qemu_cases;
 mod qemu_lines;
+mod qemu_objects;
 mod qemu_outside;
 mod qemu_stress;
 mod readme;

@@ -3,8 +3,8 @@
 use crate::{
     console,
     machine::{Accel, Apic, Machine},
-    qemu_lines,
-    qemu_outside::Outside,
+    qemu_lines, qemu_objects,
+    qemu_outside::{self, Outside},
     qemu_stress::{self, Effort},
     status::Ending,
 };
@@ -45,6 +45,8 @@ pub enum Check {
     /// Stops and starts of a device that interrupts: at least so many found its interrupt pending, in service, and
     /// deferred each, and the objects are the same before and after.
     Cycles { each: u32 },
+    /// Two tables of objects, the second with one device less and all that belongs to one.
+    DeviceFreed,
     /// A bug check, with these words, function names and a source line.
     Crash { names: &'static [&'static str] },
 }
@@ -118,7 +120,7 @@ pub fn cases(kernel: &Path) -> Vec<Case> {
             machine.exec = Some(format!("crash {kind}"));
         });
     }
-    cases.extend(from_outside(kernel));
+    cases.extend(qemu_outside::cases::cases(kernel));
     cases.extend(qemu_stress::cases(kernel, Effort::Short));
     cases
 }
@@ -138,27 +140,6 @@ fn share_a_line(machine: &mut Machine, apic: Apic, smp: u32, devices: usize) {
     }
 }
 
-/// What arrives from outside of the machine is counted at both ends.
-fn from_outside(kernel: &Path) -> Vec<Case> {
-    let rows = [
-        ("keys and mouse movements from outside", Outside::Input { keys: 100, movements: 100 }, ", 0 dropped"),
-        ("bytes at full speed on a serial line", Outside::Bytes(16384), " 0 overruns"),
-        ("the power button from outside", Outside::Presses(20), "presses so far: 20"),
-    ];
-    let case = |(name, outside, says): (&str, Outside, &'static str)| {
-        let machine = Machine { exec: Some(outside.command()), ..Machine::new(kernel) };
-        Case {
-            name: name.into(),
-            machine,
-            ending: Ending::Success,
-            checks: vec![Says(says)],
-            outside: Some(outside),
-            limit: LIMIT,
-        }
-    };
-    rows.into_iter().map(case).collect()
-}
-
 /// Says what `output` lacks.
 pub fn check(check: Check, output: &str) -> Result<()> {
     match check {
@@ -169,6 +150,7 @@ pub fn check(check: Check, output: &str) -> Result<()> {
         Swept { sequences } => swept(output, sequences)?,
         CommonSection { isrs } => qemu_stress::common_section(output, isrs)?,
         Cycles { each } => qemu_stress::cycles(output, each)?,
+        DeviceFreed => qemu_objects::device_freed(output)?,
         Crash { names } => bug_check(output, names)?,
     }
     Ok(())

@@ -1,10 +1,11 @@
-//! Somebody outside of the machine: types keys, moves the mouse, sends bytes down a serial line, presses the power button
-//! while a boot runs.
+//! Somebody outside of the machine: types keys, moves the mouse, sends bytes down a serial line, presses the power button,
+//! pulls a device out, while a boot runs.
 //!
 //! The machine gets a second serial port, which leads here. The kernel's commands (`i8042 watch`, `serial count`,
-//! `button count`) say `ready` there and then what has arrived, so both ends count, and the one outside never runs ahead of
+//! `button count`, `unplug`) say `ready` there and then what has arrived, so both ends count, and the one outside never runs ahead of
 //! what the device can hold.
 
+pub mod cases;
 mod control;
 mod line;
 
@@ -36,7 +37,15 @@ pub enum Outside {
     Bytes(u32),
     /// The power button is pressed so often.
     Presses(u32),
+    /// The device with this name in QEMU is pulled out, after firmware has asked for it; the guest calls it
+    /// [`HOT_PLUGGED`].
+    Eject(&'static str),
+    /// The guest takes the power off that device itself, behind its driver's back.
+    PowerOff(&'static str),
 }
+
+/// The kernel's name for the edu device behind a port that can lose it: the second one.
+const HOT_PLUGGED: &str = "edu#1";
 
 impl Outside {
     /// The monitor's command that counts at the other end.
@@ -45,6 +54,8 @@ impl Outside {
             Outside::Input { keys, movements } => format!("i8042 watch {} {movements} {PORT}", 2 * keys),
             Outside::Bytes(count) => format!("serial count {count} {PORT}"),
             Outside::Presses(count) => format!("button count {count} {PORT}"),
+            Outside::Eject(_) => format!("unplug wait {HOT_PLUGGED} {PORT}"),
+            Outside::PowerOff(_) => format!("unplug now {HOT_PLUGGED} {PORT}"),
         }
     }
 
@@ -57,6 +68,8 @@ impl Outside {
             }
             Outside::Bytes(count) => bytes(count, line),
             Outside::Presses(count) => (1..=count).try_for_each(|n| press(n, control, line)),
+            Outside::Eject(id) => eject(id, control, line),
+            Outside::PowerOff(id) => power_off(id, control, line),
         }
     }
 }
@@ -118,6 +131,25 @@ fn press(n: u32, control: &mut Control, line: &mut Line) -> Result<()> {
     control.wait_for("POWERDOWN")?;
     line.wait_for(&format!("pressed {n}"))
 }
+
+/// Pulls a device out; QEMU tells when firmware has let it go, and the guest when its driver has.
+fn eject(id: &str, control: &mut Control, line: &mut Line) -> Result<()> {
+    ensure!(control.has_device(id)?, "QEMU has no device `{id}` to begin with");
+    control.execute("device_del", json!({"id": id}))?;
+    while control.wait_for("DEVICE_DELETED")?["device"] != id {}
+    line.wait_for("left")?;
+    line.send(ANSWER)
+}
+
+/// The guest says that it has taken the power off a device: then QEMU must not have it any more.
+fn power_off(id: &str, control: &mut Control, line: &mut Line) -> Result<()> {
+    line.wait_for("left")?;
+    ensure!(!control.has_device(id)?, "QEMU still has the device `{id}`");
+    line.send(ANSWER)
+}
+
+/// What lets the guest go on, once we have seen what it has said.
+const ANSWER: &[u8] = b"\n";
 
 /// Sends `count` bytes at full speed; the guest must have read all of them, or counted what it dropped.
 fn bytes(count: u32, line: &mut Line) -> Result<()> {

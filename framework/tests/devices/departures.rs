@@ -76,6 +76,10 @@ impl AcpiMethods for Firmware {
         (path == PATH).then_some(WHERE)
     }
 
+    fn ejectable(&self, _: &mut At<'_, Passive>, location: Location) -> Option<String> {
+        (location == WHERE).then(|| PATH.into())
+    }
+
     fn gpe_methods(&self, _: &mut At<'_, Passive>) -> Vec<GpeMethod> {
         Vec::new()
     }

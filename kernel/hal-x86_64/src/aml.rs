@@ -13,6 +13,7 @@
 use crate::{
     acpi::FixedRegisters,
     acpi_handler::{self, Machine},
+    aml_limits,
     aml_name::{self, shortened},
     notify::{self, Site},
     pci_path,
@@ -234,6 +235,15 @@ impl AcpiMethods for Aml {
         pci_path::location(at, self, path)
     }
 
+    fn ejectable(&self, at: &mut At<'_, Passive>, location: Location) -> Option<String> {
+        let can_leave = |node: &&Node| node.has("_EJ0") && node.has("_ADR");
+        let found = self.devices().iter().filter(can_leave).find(|node| {
+            pci_path::location(at, self, &node.path)
+                .is_some_and(|it| Location { function: 0, ..it } == Location { function: 0, ..location })
+        });
+        found.map(|node| node.path.clone())
+    }
+
     fn gpe_methods(&self, _: &mut At<'_, Passive>) -> Vec<GpeMethod> {
         self.gpe_methods.clone()
     }
@@ -333,10 +343,18 @@ struct Survey {
     gpe_methods: Vec<GpeMethod>,
 }
 
-/// What is in the namespace.
+/// What is in the namespace, but for events whose methods cannot be run.
 fn survey(interpreter: &Interpreter<Machine>) -> Result<Survey, AmlError> {
     let mut survey = Survey { devices: Vec::new(), gpe_methods: Vec::new() };
+    let mut methods: Vec<([u8; 4], Vec<u8>)> = Vec::new();
     interpreter.namespace.lock().traverse(|path, level| {
+        for (name, (_, object)) in &level.values {
+            if let Object::Method { code, .. } = &**object
+                && let Some(name) = name.as_str().as_bytes().first_chunk()
+            {
+                methods.push((*name, code.clone()));
+            }
+        }
         match level.kind {
             NamespaceLevelKind::Device => survey.devices.push(Node {
                 path: shortened(&path.as_string()),
@@ -350,6 +368,9 @@ fn survey(interpreter: &Interpreter<Machine>) -> Result<Survey, AmlError> {
         }
         Ok(true)
     })?;
+    let methods: Vec<aml_limits::Method<'_>> = methods.iter().map(|(name, code)| (*name, code.as_slice())).collect();
+    let refused = aml_limits::not_runnable(&methods);
+    survey.gpe_methods.retain(|method| !refused.iter().any(|name| method.path.as_bytes().ends_with(name)));
     survey.gpe_methods.sort_by_key(|method| method.event);
     Ok(survey)
 }

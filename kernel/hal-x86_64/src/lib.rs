@@ -13,6 +13,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod aml_limits;
 pub mod aml_name;
 pub mod cmdline;
 pub mod frames;

@@ -157,7 +157,11 @@ pub trait AcpiMethods: Send + Sync {
     /// The PCI function that the device at `path` is, if it is one: what a notification is about. PASSIVE.
     fn location(&self, at: &mut At<'_, Passive>, path: &str) -> Option<Location>;
 
-    /// The methods of general purpose events (`\_GPE._Lxx`, `_Exx`), by event. PASSIVE.
+    /// The path of the device at the PCI function `location`, or at another of its slot, if firmware can let it go: it has
+    /// a method `_EJ0`. PASSIVE.
+    fn ejectable(&self, at: &mut At<'_, Passive>, location: Location) -> Option<String>;
+
+    /// The methods of general purpose events (`\_GPE._Lxx`, `_Exx`), by event; those that can be run. PASSIVE.
     fn gpe_methods(&self, at: &mut At<'_, Passive>) -> Vec<GpeMethod>;
 }
 

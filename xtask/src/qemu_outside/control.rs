@@ -28,11 +28,19 @@ impl Control {
 
     /// Lets keys go down and up, and the mouse move.
     pub fn send_input(&mut self, events: &[Value]) -> Result<()> {
-        self.execute("input-send-event", json!({"events": events}))
+        self.execute("input-send-event", json!({"events": events}))?;
+        Ok(())
     }
 
-    /// Executes one command, which must succeed.
-    pub fn execute(&mut self, command: &str, arguments: Value) -> Result<()> {
+    /// Whether QEMU has a device with this name.
+    pub fn has_device(&mut self, id: &str) -> Result<bool> {
+        let devices = self.execute("qom-list", json!({"path": "/machine/peripheral"}))?;
+        let devices = devices.as_array().context("QEMU lists its devices otherwise")?;
+        Ok(devices.iter().any(|device| device["name"] == id))
+    }
+
+    /// Executes one command, which must succeed, and gives what it returns.
+    pub fn execute(&mut self, command: &str, arguments: Value) -> Result<Value> {
         let request = json!({"execute": command, "arguments": arguments});
         writeln!(self.stream, "{request}").context("QEMU takes no commands any more")?;
         loop {
@@ -40,8 +48,8 @@ impl Control {
             if let Some(error) = answer.get("error") {
                 bail!("QEMU refused {request}: {error}");
             }
-            if answer.get("return").is_some() {
-                return Ok(());
+            if let Some(value) = answer.get("return") {
+                return Ok(value.clone());
             }
             self.note(answer);
         }

@@ -1,6 +1,6 @@
 //! The commands.
 
-use super::{button, edu, ivshmem, machine::Machine, outside, show, tick, words::Arguments};
+use super::{button, edu, ivshmem, machine::Machine, outside, show, tick, unplug, words::Arguments};
 use crate::{bench, crash, drivers::FAULTY, selftest, stress, sweep};
 use alloc::{format, string::String, vec::Vec};
 use faulty::{Faulty, Place};
@@ -29,6 +29,7 @@ const COMMANDS: &[Command] = &[
     Command { usage: "stop DEVICE", what: "stops a device", run: stop },
     Command { usage: "start DEVICE", what: "starts a stopped device", run: start },
     Command { usage: button::USAGE, what: "how often the power button was pressed", run: button::run },
+    Command { usage: unplug::USAGE, what: "uses an edu device until it has left the bus", run: unplug::run },
     Command { usage: ivshmem::USAGE, what: "rings a peer, or waits for rings", run: ivshmem::run },
     Command {
         usage: "i8042 watch KEYS MOVEMENTS PORT",

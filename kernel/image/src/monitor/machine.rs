@@ -1,9 +1,9 @@
 //! What the commands work on: the machine's devices, and the drivers that serve them.
 
 use crate::drivers;
-use alloc::{string::String, vec::Vec};
+use alloc::{string::String, sync::Arc, vec::Vec};
 use framework::{Driver, Pnp};
-use io::Platform;
+use io::{AcpiMethods, Platform};
 use ke::{At, Passive};
 
 /// The devices and drivers of the machine.
@@ -25,6 +25,11 @@ impl Machine {
     /// The devices.
     pub fn pnp(&self) -> &Pnp {
         &self.pnp
+    }
+
+    /// The methods of the ACPI namespace, on a machine that has one.
+    pub fn methods(&self) -> Option<&Arc<dyn AcpiMethods>> {
+        self.platform.acpi_methods()
     }
 
     /// The drivers, in the order in which they are asked.

@@ -22,6 +22,8 @@ mod prompt;
 mod show;
 #[cfg(target_os = "none")]
 mod tick;
+#[cfg(target_os = "none")]
+mod unplug;
 
 #[cfg(target_os = "none")]
 pub use machine::Machine;

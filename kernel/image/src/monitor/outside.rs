@@ -104,6 +104,11 @@ pub fn count_serial(machine: &mut Machine, mut words: Arguments<'_>, at: &mut At
     Ok(())
 }
 
+/// The serial port that the next word, the last, names, if there is one.
+pub fn port_if_named(machine: &Machine, words: Arguments<'_>) -> Result<Option<DeviceRef<Serial>>, String> {
+    if words.is_empty() { Ok(None) } else { port(machine, words).map(Some) }
+}
+
 /// The serial port that the next word, the last, names.
 pub fn port(machine: &Machine, mut words: Arguments<'_>) -> Result<DeviceRef<Serial>, String> {
     let name: String = words.required("the serial port's name")?.into();
@@ -120,6 +125,12 @@ pub fn port(machine: &Machine, mut words: Arguments<'_>) -> Result<DeviceRef<Ser
 pub fn tell(port: &DeviceRef<Serial>, text: &str, at: &mut At<'_, Passive>) -> Outcome {
     let told = on(port, at, |port, at| port.write(at, text.as_bytes()))?;
     told.map_err(|Gone| format!("{} went away", port.name()))
+}
+
+/// Waits until the other end of a serial port says something too: a byte.
+pub fn await_answer(port: &DeviceRef<Serial>, at: &mut At<'_, Passive>) -> Outcome {
+    let answer = on(port, at, |port, at| port.read(at, &mut [0]))?;
+    answer.map(|_| ()).map_err(|Gone| format!("{} went away", port.name()))
 }
 
 /// Does `job` on a device; an error names the device.

@@ -23,7 +23,7 @@ const LIMIT: u64 = 60_000_000_000;
 const PAUSE: u64 = 100_000;
 
 /// Loads the device until it has left, and says what became of it and of the requests. On a serial port, if one is named, it
-/// says `ready` when the device may be pulled out and `left` when it has left.
+/// says `ready` when the device may be pulled out and `left` when it has left, and waits there for a byte.
 pub fn run(machine: &mut Machine, mut words: Arguments<'_>, at: &mut At<'_, Passive>) -> Outcome {
     let now = match words.required("whether to wait for somebody outside")? {
         "wait" => false,
@@ -55,7 +55,8 @@ pub fn run(machine: &mut Machine, mut words: Arguments<'_>, at: &mut At<'_, Pass
         quarantine(machine.pnp(), location, at);
     }
     match &port {
-        Some(port) => outside::tell(port, "left\n", at),
+        // Whoever is there looks for the device too, before the machine ends.
+        Some(port) => outside::tell(port, "left\n", at).and_then(|()| outside::await_answer(port, at)),
         None => Ok(()),
     }
 }
@@ -147,7 +148,6 @@ impl Load {
 fn use_up(device: &DeviceRef<Edu>, user: usize, done: &SpinLock<Done>, at: &mut At<'_, Passive>) {
     let (until, pause) = (at.now() + LIMIT, Event::new());
     for n in user.. {
-        let t0 = at.now();
         let outcome = device.with(at, |edu, at| match n % 16 {
             0 => edu.round_trip(at, 0, 512),
             1..8 => edu.factorial(at, 10).map(|_| ()),
@@ -158,7 +158,7 @@ fn use_up(device: &DeviceRef<Edu>, user: usize, done: &SpinLock<Done>, at: &mut 
             Ok(Err(EduError::Gone)) | Err(Status::Gone) => return done.acquire(at).gone += 1,
             // Nobody sets it: this is a pause.
             Ok(Err(EduError::Busy)) => _ = pause.wait_timeout(at, PAUSE),
-            Ok(Err(error)) => { let t = at.now()-t0; let regs = device.with(at, |edu, at| edu.debug(at)); return done.acquire(at).fault = Some(format!("{}: {error} user {user} n {n} after {t} ns {regs:?}", device.name())) }
+            Ok(Err(error)) => return done.acquire(at).fault = Some(format!("{}: {error}", device.name())),
             Err(status) => return done.acquire(at).fault = Some(format!("{}: {status}", device.name())),
         }
         if at.now() >= until {

@@ -42,6 +42,11 @@ impl<'a> Arguments<'a> {
         (!self.words.is_empty()).then(|| self.words.remove(0))
     }
 
+    /// Whether no word is left.
+    pub fn is_empty(&self) -> bool {
+        self.words.is_empty()
+    }
+
     /// Takes the next word, which is `what`.
     pub fn required(&mut self, what: &str) -> Result<&'a str, String> {
         self.next().ok_or_else(|| format!("{what} is missing; usage: {}", self.usage))
@@ -109,6 +114,7 @@ mod tests {
     fn words_too_many_are_refused() {
         let mut arguments = Arguments::new("stop NAME", "edu#0 now");
         assert_eq!(arguments.required("the device's name"), Ok("edu#0"));
+        assert!(!arguments.is_empty());
         let unknown = arguments.unknown("edu", &["a", "b"]);
         assert_eq!(unknown, "`edu` is not one of a, b; usage: stop NAME");
         assert_eq!(arguments.end(), Err("`now` is not understood; usage: stop NAME".into()));

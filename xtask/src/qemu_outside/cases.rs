@@ -1,0 +1,55 @@
+//! The boots in which somebody outside acts: what arrives, or leaves, is counted at both ends.
+
+use super::Outside;
+use crate::{
+    machine::Machine,
+    qemu_cases::{
+        Case,
+        Check::{self, DeviceFreed, Says},
+        LIMIT,
+    },
+    status::Ending,
+};
+use std::path::Path;
+
+/// Every such boot, for the kernel at `kernel`.
+pub fn cases(kernel: &Path) -> Vec<Case> {
+    let rows = [
+        ("keys and mouse movements from outside", Outside::Input { keys: 100, movements: 100 }, ", 0 dropped"),
+        ("bytes at full speed on a serial line", Outside::Bytes(16384), " 0 overruns"),
+        ("the power button from outside", Outside::Presses(20), "presses so far: 20"),
+    ];
+    let mut cases = Vec::new();
+    for (name, outside, says) in rows {
+        let machine = Machine { exec: Some(outside.command()), ..Machine::new(kernel) };
+        cases.push(case(name.into(), machine, outside, &[Says(says)]));
+    }
+    cases.extend(unplugged(kernel));
+    cases
+}
+
+fn case(name: String, machine: Machine, outside: Outside, checks: &[Check]) -> Case {
+    Case { name, machine, ending: Ending::Success, checks: checks.to_vec(), outside: Some(outside), limit: LIMIT }
+}
+
+/// A device leaves the bus while three threads use it.
+fn unplugged(kernel: &Path) -> Vec<Case> {
+    const ID: &str = "pulled";
+    let ways = [
+        ("ejected", Outside::Eject(ID), "edu#1 at 0000:01:00.0: ejected", "3 of 3 users ended by Gone"),
+        ("powered off", Outside::PowerOff(ID), "edu#1 at 0000:01:00.0: gone", "in quarantine: 1, then 0"),
+    ];
+    let mut cases = Vec::new();
+    for (how, outside, left, then) in ways {
+        for smp in [1, 4] {
+            let mut machine = Machine { smp, ..Machine::new(kernel) };
+            machine.exec = Some(format!("objects --json; {}; objects --json", outside.command()));
+            let behind = format!("edu,bus=socket,id={ID}");
+            let devices = ["-device", "pcie-root-port,id=socket,chassis=1", "-device", &behind];
+            machine.extra = devices.map(String::from).into();
+            let checks = [Says(left), Says("3 of 3 users ended by Gone"), Says(then), DeviceFreed];
+            cases.push(case(format!("a device under load is {how}, {smp} CPUs"), machine, outside, &checks));
+        }
+    }
+    cases
+}
