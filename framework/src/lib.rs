@@ -44,7 +44,7 @@ pub use interrupt::{
     ByDpc, ByWorkItem, Deferral, DpcCx, EvtDpc, EvtIsr, EvtWorkItem, Info, Interrupt, InterruptBuilder, IntoLock,
     IsrCx, NotInItsOwnIsr, Nothing, Signal, WorkCx,
 };
-pub use io::{Affinity, Polarity, Priority};
+pub use io::{Affinity, Grant, Polarity, Policy, Priority};
 pub use ke::{
     At, AtMost, CanTry, Claim, CpuSet, Dirql, Dispatch, DmaError, Event, Gone, InterruptGuard, InterruptLock, IsrLevel,
     Level, LockableFrom, Masked, MayWait, Mode, Nested, Passive, PortRegister, Ports, SpinGuard, SpinLock, WaitError,

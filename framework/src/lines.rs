@@ -5,7 +5,7 @@
 
 use crate::{LineRow, Result, Status, assign::Wishes};
 use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
-use io::{Grant, Line, LineController, LineError, LineSource, VectorSpace};
+use io::{Affinity, Grant, Line, LineController, LineError, LineSource, VectorSpace};
 use ke::{At, CeilingTooLow, Passive, WaitLock};
 
 /// The lines that are taken, by their number.
@@ -17,7 +17,14 @@ pub(crate) struct Lines {
 struct Taken {
     line: Line,
     core: Arc<ke::Line>,
+    source: Arc<LineSource>,
     users: u32,
+}
+
+impl Taken {
+    fn grant(&self) -> Grant {
+        Grant { cpu: self.core.cpu(), vector: self.core.vector() }
+    }
 }
 
 impl Lines {
@@ -59,8 +66,9 @@ impl Lines {
                 return Err(error.into());
             }
         };
-        let core = ke::Line::new(grant.cpu, grant.vector, line.trigger.into(), Arc::new(source));
-        taken.insert(line.gsi, Taken { line, core: core.clone(), users: 1 });
+        let source = Arc::new(source);
+        let core = ke::Line::new(grant.cpu, grant.vector, line.trigger.into(), source.clone());
+        taken.insert(line.gsi, Taken { line, core: core.clone(), source, users: 1 });
         Ok(core)
     }
 
@@ -70,10 +78,34 @@ impl Lines {
         let there = taken.get_mut(&gsi).expect("a device gives back the lines that it has taken, once");
         there.users -= 1;
         if there.users == 0 {
-            let grant = Grant { cpu: there.core.cpu(), vector: there.core.vector() };
+            let grant = there.grant();
             // The core masked it when the last interrupt was disconnected.
             taken.remove(&gsi);
             vectors.acquire(at).free(grant, 1);
+        }
+    }
+
+    /// Moves line `gsi`, with all who share it, to a CPU of `affinity`. On an error nothing has changed.
+    pub fn move_to(
+        &self,
+        vectors: &WaitLock<VectorSpace>,
+        gsi: u32,
+        affinity: &Affinity,
+        at: &mut At<'_, Passive>,
+    ) -> Result<Grant> {
+        let taken = self.taken.acquire(at);
+        let there = taken.get(&gsi).ok_or(LineError::NoSuchLine(gsi))?;
+        let old = there.grant();
+        let new = vectors.acquire(at).assign_in_class(affinity, old.irql())?;
+        let mut refused = None;
+        let moved = there.core.move_to(at, new.cpu, new.vector, |at| {
+            refused = there.source.reprogram(at, new).err();
+            refused.is_none()
+        });
+        vectors.acquire(at).free(if moved.is_ok() { old } else { new }, 1);
+        match (moved, refused) {
+            (_, Some(error)) => Err(error.into()),
+            (moved, None) => Ok(moved.map(|()| new)?),
         }
     }
 
@@ -82,7 +114,7 @@ impl Lines {
         let taken = self.taken.acquire(at);
         let row = |there: &Taken, at: &mut At<'_, Passive>| LineRow {
             line: there.line,
-            grant: Grant { cpu: there.core.cpu(), vector: there.core.vector() },
+            grant: there.grant(),
             members: there.core.members(at),
             count: there.core.count(),
             unclaimed: there.core.unclaimed(),

@@ -13,6 +13,7 @@ use crate::{
 };
 use alloc::{format, string::String, sync::Arc, vec::Vec};
 use core::{any::Any, fmt, mem};
+use io::{Affinity, Grant};
 use ke::{At, Passive, Rundown, SpinLock, WaitLock};
 
 /// A function with its driver, in whatever stage.
@@ -214,6 +215,8 @@ pub(crate) trait AnyNode: Any + Send + Sync {
     fn power_up(&self, at: &mut At<'_, Passive>) -> Result<()>;
     /// Stops it, if it runs, and ends the second stage. `surprise`: the hardware is gone.
     fn remove(&self, surprise: bool, at: &mut At<'_, Passive>) -> Result<()>;
+    /// Moves its interrupt `number` to a CPU of `affinity`.
+    fn move_interrupt(&self, number: u16, affinity: &Affinity, at: &mut At<'_, Passive>) -> Result<Grant>;
     fn state(&self, at: &mut At<'_, Passive>) -> DeviceState;
     fn interrupts(&self, at: &mut At<'_, Passive>) -> Vec<InterruptRow>;
     fn objects(&self, at: &mut At<'_, Passive>) -> Vec<ObjectRow>;
@@ -257,6 +260,13 @@ impl<D: Device> AnyNode for Node<D> {
             Stage::Removed => Err(Status::Gone),
             _ => result,
         }
+    }
+
+    fn move_interrupt(&self, number: u16, affinity: &Affinity, at: &mut At<'_, Passive>) -> Result<Grant> {
+        let stage = self.stage.acquire(at);
+        let Stage::Started(added, _) = &*stage else { return Err(Status::NotStarted) };
+        let interrupt = added.creator.interrupts.iter().find(|interrupt| interrupt.number() == number);
+        interrupt.ok_or(Status::NoSuchResource { what: "interrupt", number })?.set_affinity(affinity, at)
     }
 
     fn state(&self, at: &mut At<'_, Passive>) -> DeviceState {

@@ -13,7 +13,7 @@ use crate::{
 };
 use alloc::{boxed::Box, collections::BTreeMap, string::String, sync::Arc, vec::Vec};
 use core::{any::Any, fmt};
-use io::{AcpiMethods, Bus, Location, Platform, VectorSpace};
+use io::{AcpiMethods, Affinity, Bus, Grant, Location, Platform, VectorSpace};
 use ke::{At, Passive, WaitLock};
 
 /// What all devices of a machine draw on.
@@ -200,6 +200,18 @@ impl Pnp {
     /// The interrupt objects of all devices. PASSIVE.
     pub fn interrupts(&self, at: &mut At<'_, Passive>) -> Vec<InterruptRow> {
         self.nodes().flat_map(|node| node.interrupts(at)).collect()
+    }
+
+    /// Moves interrupt `number` of device `name` to a CPU of `affinity` while it fires, and says where it is now; see
+    /// [`Interrupt::set_affinity`](crate::Interrupt::set_affinity). PASSIVE.
+    pub fn move_interrupt(
+        &self,
+        at: &mut At<'_, Passive>,
+        name: &str,
+        number: u16,
+        affinity: &Affinity,
+    ) -> Result<Grant> {
+        self.node(name)?.move_interrupt(number, affinity, at)
     }
 
     /// What exists, counted by kind and handler: interrupts, work items, DMA buffers, and what is in quarantine or

@@ -12,7 +12,7 @@ use crate::{
     device::{AddedObject, DeviceObject},
     dma::Buffers,
     hardware::Hardware,
-    interrupt::Down,
+    interrupt::{Down, Target},
     pnp::Shared,
 };
 use alloc::sync::Arc;
@@ -38,7 +38,7 @@ enum Reached {
 
 /// Where a device's objects and surroundings are.
 pub(crate) struct Surroundings<'a, D: Device> {
-    pub shared: &'a Shared,
+    pub shared: &'a Arc<Shared>,
     pub hardware: &'a Hardware,
     pub added: &'a Arc<AddedObject<D>>,
     pub creator: &'a mut Creator<D>,
@@ -95,7 +95,7 @@ impl<D: Device> Session<D> {
         for (interrupt, assignment) in around.creator.interrupts.iter().zip(assignments) {
             // An object that the bus had nothing for stays unconnected, as in KMDF.
             if let Some(assignment) = assignment {
-                interrupt.assign(&object, assignment, at);
+                interrupt.assign(Target { device: object.clone(), assignment, shared: around.shared.clone() }, at);
             }
         }
         Ok(())

@@ -42,6 +42,11 @@ pub enum Status {
     },
     /// No vector is free.
     NoVector(io::NoVector),
+    /// The messages of an MSI function are consecutive vectors: one of several cannot move alone.
+    OneBlock {
+        /// How many there are.
+        messages: u16,
+    },
     /// An interrupt lock's ceiling was settled below what this interrupt needs.
     CeilingTooLow(CeilingTooLow),
     /// The interrupt could not be connected.
@@ -83,6 +88,9 @@ impl fmt::Display for Status {
                 write!(f, "the device's line is {wanted}, but others use it as {there}")
             }
             Status::NoVector(error) => error.fmt(f),
+            Status::OneBlock { messages } => {
+                write!(f, "the {messages} messages of the device move together or not at all")
+            }
             Status::CeilingTooLow(error) => error.fmt(f),
             Status::Connect(error) => error.fmt(f),
             Status::Nested(error) => error.fmt(f),

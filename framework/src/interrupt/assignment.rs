@@ -1,6 +1,7 @@
 //! What the bus gave an interrupt.
 
 use alloc::sync::Arc;
+use core::mem;
 use io::{Grant, Line, MessageSource, PinSwitch, Polarity};
 use ke::{At, AtMost, Dispatch, Mode, Passive, SpinLock};
 
@@ -37,6 +38,11 @@ impl Block {
     /// The first of them.
     pub fn first<L: AtMost<Dispatch>>(&self, at: &mut At<'_, L>) -> Grant {
         self.first.with(at, |first, _| *first)
+    }
+
+    /// It starts at `new` from here on; where it started before.
+    pub fn move_to(&self, new: Grant, at: &mut At<'_, Passive>) -> Grant {
+        mem::replace(&mut *self.first.acquire(at), new)
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
 use crate::Result;
 use alloc::sync::Arc;
 use core::{any::type_name, fmt};
-use io::Policy;
+use io::{Affinity, Grant, Policy};
 use ke::{
     At, AtMost, CanTry, Dirql, Dispatch, InterruptGuard, InterruptLock, Level, LockableFrom, Masked, MayWait, Nested,
 };
@@ -135,6 +135,17 @@ impl<H: EvtIsr> Interrupt<H> {
     #[track_caller]
     pub fn report_active<L: MayWait>(&self, at: &mut At<'_, L>) -> bool {
         self.0.interrupt.report_active(&mut at.as_passive())
+    }
+
+    /// WdfInterruptSetExtendedPolicy on a connected interrupt: moves it to a CPU of `affinity` while it fires, and says where it
+    /// is now. Nothing is lost; the ISR may be asked once for nothing. A line moves with all who share it. On an error it stays
+    /// where it is. After a restart the policy of its creation counts again. PASSIVE; not from the interrupt's own callbacks.
+    ///
+    /// Errors: it is not connected, or not active; no vector is free there; it is one of several messages of an MSI function,
+    /// which are one block; it is a message whose ISR runs at PASSIVE.
+    #[track_caller]
+    pub fn set_affinity<L: MayWait>(&self, at: &mut At<'_, L>, affinity: &Affinity) -> Result<Grant> {
+        self.0.set_affinity(affinity, &mut at.as_passive())
     }
 
     /// WdfInterruptGetInfo: what it was given; `None` before the bus has assigned it something and after the device's stop.

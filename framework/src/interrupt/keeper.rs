@@ -1,15 +1,14 @@
 //! The framework's handle to an interrupt of a device, whatever its handler is.
 
 use super::{
-    assignment::Assignment,
     handle::Interrupt,
     handler::EvtIsr,
-    object::{Down, Object, OwnWishes, Routine},
+    object::{Down, Object, OwnWishes, Routine, Target},
 };
-use crate::{Device, InterruptRow, Result, device::DeviceObject};
+use crate::{Device, InterruptRow, Result};
 use alloc::{string::String, sync::Arc};
 use core::any::type_name;
-use io::Policy;
+use io::{Affinity, Grant, Policy};
 use ke::{At, CeilingTooLow, InterruptLock, IsrLevel, Mode, Passive};
 
 /// What the framework does with an interrupt of a device.
@@ -28,7 +27,7 @@ pub(crate) trait AnyInterrupt<D: Device>: Send + Sync {
     /// Settles its lock's set at `irql`, or checks that `irql` fits.
     fn settle(&self, irql: u8) -> Result<(), CeilingTooLow>;
     /// From here on there is something to connect it to.
-    fn assign(&self, device: &Arc<DeviceObject<D>>, assignment: Assignment, at: &mut At<'_, Passive>);
+    fn assign(&self, target: Target<D>, at: &mut At<'_, Passive>);
     /// Undoes [`Self::assign`]: it is disconnected.
     fn revoke(&self, at: &mut At<'_, Passive>);
     /// The device enters D0: connects and enables it, unless the driver has disabled it or nothing is assigned to it. On an
@@ -36,6 +35,8 @@ pub(crate) trait AnyInterrupt<D: Device>: Send + Sync {
     fn wake(&self, at: &mut At<'_, Passive>) -> Result<()>;
     /// The device leaves D0: disables and disconnects it, as far as `why` asks for that. An error stops nothing.
     fn sleep(&self, why: Down, at: &mut At<'_, Passive>) -> Result<()>;
+    /// Moves it to a CPU of `affinity`, while it fires.
+    fn set_affinity(&self, affinity: &Affinity, at: &mut At<'_, Passive>) -> Result<Grant>;
     /// A line for the monitor.
     fn row(&self, at: &mut At<'_, Passive>) -> InterruptRow;
 }
@@ -89,8 +90,8 @@ impl<H: EvtIsr> AnyInterrupt<H::Device> for Keeper<H> {
         self.0.interrupt.lock().settle(irql)
     }
 
-    fn assign(&self, device: &Arc<DeviceObject<H::Device>>, assignment: Assignment, at: &mut At<'_, Passive>) {
-        self.0.assign(device, assignment, at);
+    fn assign(&self, target: Target<H::Device>, at: &mut At<'_, Passive>) {
+        self.0.assign(target, at);
     }
 
     fn revoke(&self, at: &mut At<'_, Passive>) {
@@ -103,6 +104,10 @@ impl<H: EvtIsr> AnyInterrupt<H::Device> for Keeper<H> {
 
     fn sleep(&self, why: Down, at: &mut At<'_, Passive>) -> Result<()> {
         self.0.sleep(why, at)
+    }
+
+    fn set_affinity(&self, affinity: &Affinity, at: &mut At<'_, Passive>) -> Result<Grant> {
+        self.0.set_affinity(affinity, at)
     }
 
     fn row(&self, at: &mut At<'_, Passive>) -> InterruptRow {

@@ -10,6 +10,7 @@ mod handle;
 mod handler;
 mod info;
 mod keeper;
+mod moving;
 mod object;
 
 pub use assignment::Signal;
@@ -20,4 +21,4 @@ pub use handle::Interrupt;
 pub use handler::{ByDpc, ByWorkItem, Deferral, EvtDpc, EvtIsr, EvtWorkItem, Nothing};
 pub use info::Info;
 pub(crate) use keeper::AnyInterrupt;
-pub(crate) use object::Down;
+pub(crate) use object::{Down, Target};

@@ -15,7 +15,7 @@ use super::{
     context::{DpcCx, IsrCx, WorkCx},
     handler::{Deferral, EvtIsr},
 };
-use crate::{Device, Result, device::DeviceObject};
+use crate::{Device, Result, device::DeviceObject, pnp::Shared};
 use alloc::{format, string::String, sync::Arc};
 use core::{any::type_name, mem};
 use io::Policy;
@@ -95,12 +95,19 @@ pub(super) struct Object<H: EvtIsr> {
 /// What the interrupt is to be connected to, and whether it is.
 pub(super) struct Setup<D: Device> {
     /// From start to stop of the device.
-    pub target: Option<(Arc<DeviceObject<D>>, Assignment)>,
+    pub target: Option<Target<D>>,
     /// The device is in D0, or on its way from or to it.
     awake: bool,
     /// The driver disabled it; it stays so over low power and restarts until the driver enables it.
     disabled: bool,
     pub reached: Reached,
+}
+
+pub(crate) struct Target<D: Device> {
+    pub device: Arc<DeviceObject<D>>,
+    pub assignment: Assignment,
+    /// Where its vector is from.
+    pub shared: Arc<Shared>,
 }
 
 /// How far bringing it up got; each step includes those before it.
@@ -139,10 +146,10 @@ impl<H: EvtIsr> Object<H> {
     }
 
     /// From here on there is something to connect it to.
-    pub fn assign(&self, device: &Arc<DeviceObject<H::Device>>, assignment: Assignment, at: &mut At<'_, Passive>) {
+    pub fn assign(&self, target: Target<H::Device>, at: &mut At<'_, Passive>) {
         let mut setup = self.setup.acquire(at);
-        *self.assigned.acquire(at) = Some(assignment.clone());
-        setup.target = Some((device.clone(), assignment));
+        *self.assigned.acquire(at) = Some(target.assignment.clone());
+        setup.target = Some(target);
     }
 
     /// Undoes [`Self::assign`]: it is disconnected.
@@ -195,7 +202,7 @@ impl<H: EvtIsr> Object<H> {
     }
 
     fn try_bring_up(&self, setup: &mut Setup<H::Device>, at: &mut At<'_, Passive>) -> Result<()> {
-        let Some((device, assignment)) = &setup.target else { return Ok(()) };
+        let Some(Target { device, assignment, .. }) = &setup.target else { return Ok(()) };
         if setup.reached == Reached::Nothing {
             self.connect(device, assignment, at)?;
             setup.reached = Reached::Connected;
@@ -246,7 +253,7 @@ impl<H: EvtIsr> Object<H> {
             return disabled;
         }
         let off = match &setup.target {
-            Some((_, assignment)) if reached >= Reached::SwitchedOn => assignment.switch_off(at),
+            Some(Target { assignment, .. }) if reached >= Reached::SwitchedOn => assignment.switch_off(at),
             _ => Ok(()),
         };
         drop(self.interrupt.disconnect(at));

@@ -5,5 +5,7 @@ mod departures;
 mod interrupts;
 mod lifecycle;
 mod lines;
+mod lively;
+mod moving;
 mod passive;
 mod sets;

@@ -135,10 +135,28 @@ impl VectorSpace {
     /// power of two up to 16: one for a line or an MSI-X message, more for a function with several MSI messages.
     pub fn assign(&mut self, policy: &Policy, ceiling: u8, count: u16) -> Result<Grant, NoVector> {
         assert!(count.is_power_of_two() && count <= 16, "a block is a power of two within one class, not {count}");
-        let cpus = self.allowed(&policy.affinity);
+        self.assign_by_use(&policy.affinity, ceiling, count, |space, cpu| {
+            space.assign_on(cpu, policy.priority, ceiling, count)
+        })
+    }
+
+    /// Takes a vector of class `irql`, for a line that moves: it keeps its class.
+    pub fn assign_in_class(&mut self, affinity: &Affinity, irql: u8) -> Result<Grant, NoVector> {
+        self.assign_by_use(affinity, irql, 1, |space, cpu| space.take(cpu, irql, 1))
+    }
+
+    /// What `assign_on` finds on the first CPU that has it, of those allowed, the least used first.
+    fn assign_by_use(
+        &mut self,
+        affinity: &Affinity,
+        ceiling: u8,
+        count: u16,
+        mut assign_on: impl FnMut(&mut Self, u32) -> Option<Grant>,
+    ) -> Result<Grant, NoVector> {
+        let cpus = self.allowed(affinity);
         let mut by_use: Vec<u32> = cpus.iter().collect();
         by_use.sort_by_key(|&cpu| (self.used(cpu), cpu));
-        by_use.into_iter().find_map(|cpu| self.assign_on(cpu, policy.priority, ceiling, count)).ok_or_else(|| {
+        by_use.into_iter().find_map(|cpu| assign_on(self, cpu)).ok_or_else(|| {
             let used = cpus.iter().map(|cpu| self.used(cpu)).sum();
             NoVector { cpus, ceiling, count, used }
         })
@@ -171,17 +189,19 @@ impl VectorSpace {
     }
 
     fn assign_on(&mut self, cpu: u32, priority: Priority, ceiling: u8, count: u16) -> Option<Grant> {
-        let classes = &mut self.taken[cpu as usize];
+        let classes = &self.taken[cpu as usize];
         let outside_band = |irql: u8| !priority.band().contains(&irql);
         let mut irqls: Vec<u8> = (DEVICE_LOWEST..=ceiling.min(DEVICE_HIGHEST)).collect();
         let taken = |irql: u8| classes[usize::from(irql - DEVICE_LOWEST)].count_ones();
         irqls.sort_by_key(|&irql| (outside_band(irql), taken(irql), irql));
-        irqls.into_iter().find_map(|irql| {
-            let class = &mut classes[usize::from(irql - DEVICE_LOWEST)];
-            let slot = (0..16).step_by(usize::from(count)).find(|slot| *class & block(count) << slot == 0)?;
-            *class |= block(count) << slot;
-            Some(Grant { cpu, vector: irql << 4 | slot as u8 })
-        })
+        irqls.into_iter().find_map(|irql| self.take(cpu, irql, count))
+    }
+
+    fn take(&mut self, cpu: u32, irql: u8, count: u16) -> Option<Grant> {
+        let class = &mut self.taken[cpu as usize][usize::from(irql - DEVICE_LOWEST)];
+        let slot = (0..16).step_by(usize::from(count)).find(|slot| *class & block(count) << slot == 0)?;
+        *class |= block(count) << slot;
+        Some(Grant { cpu, vector: irql << 4 | slot as u8 })
     }
 }
 
@@ -248,6 +268,19 @@ mod tests {
         assert_eq!((grant.cpu, grant.irql()), (1, 3));
         let error = space.assign(&policy(Affinity::cpu(7), Priority::Low), DEVICE_HIGHEST, 1).unwrap_err();
         assert_eq!(error.to_string(), "the interrupt's affinity names no running CPU");
+    }
+
+    #[test]
+    fn a_line_that_moves_keeps_its_class() {
+        let mut space = VectorSpace::new(2);
+        let there = space.assign(&policy(Affinity::cpu(0), Priority::High), DEVICE_HIGHEST, 1).unwrap();
+        let moved = space.assign_in_class(&Affinity::cpu(1), there.irql()).unwrap();
+        assert_eq!((moved.cpu, moved.irql()), (1, there.irql()));
+        for _ in 1..16 {
+            space.assign_in_class(&Affinity::cpu(1), there.irql()).unwrap();
+        }
+        let error = space.assign_in_class(&Affinity::cpu(1), there.irql()).unwrap_err();
+        assert_eq!((error.ceiling, error.used), (there.irql(), 16));
     }
 
     #[test]
