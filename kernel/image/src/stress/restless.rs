@@ -160,13 +160,14 @@ impl EvtIsr for RestlessInterrupt {
         if status == 0 { Claim::NotMine } else { Claim::Mine }
     }
 
-    fn evt_disable(&self, device: &Restless, _: &mut (), irq: &mut IsrCx<'_, Self>) {
+    fn evt_disable(&self, device: &Restless, _: &mut (), irq: &mut IsrCx<'_, Self>) -> Result<()> {
         let watch = &device.watch;
         // Its ISR waits for this lock, or for its CPU.
         let is_pending = device.regs.status.read(irq) != 0;
         let is_deferred = watch.queued.load(Relaxed) != watch.ended.load(Acquire);
         watch.pending.fetch_add(is_pending.into(), Relaxed);
         watch.deferred.fetch_add(is_deferred.into(), Relaxed);
+        Ok(())
     }
 }
 
