@@ -20,8 +20,11 @@ pub enum FaultKind {
     AllocationAtDirql,
     /// A device still asserts an interrupt that an ISR claimed.
     StillAsserted,
-    /// A device's message or line came to a vector that no object is connected to, or an ISR started, after teardown.
+    /// A device's message or line came to a vector that no object is connected to, or a callback of an interrupt runs after
+    /// teardown.
     UnexpectedInterrupt,
+    /// A DPC, a work item or a timer runs more often than it was queued.
+    NotQueued,
     /// A device reached memory that was freed or never allocated.
     DeviceMemory,
     /// A driver asked of a device what makes the real one fall over.
@@ -44,6 +47,7 @@ impl FaultKind {
             Self::AllocationAtDirql => "allocation above DISPATCH",
             Self::StillAsserted => "interrupt still asserted",
             Self::UnexpectedInterrupt => "callback after teardown",
+            Self::NotQueued => "callback that nobody queued",
             Self::DeviceMemory => "device access to memory it does not own",
             Self::DeviceAbort => "device abort",
             Self::Leak => "leak",

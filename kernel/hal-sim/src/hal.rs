@@ -315,9 +315,6 @@ unsafe impl Hal for Machine {
         if self.note_callback(what, object) {
             return;
         }
-        if what == Point::Connect {
-            self.disconnected.borrow_mut().remove(&object);
-        }
         let access = matches!(what, Point::MmioRead | Point::MmioWrite | Point::PortRead | Point::PortWrite);
         if !self.quiet.get() && !self.dead.get() {
             let fiber = self.cpu().fiber.get();
@@ -347,39 +344,6 @@ impl Machine {
         if !self.quiet.get() {
             self.deliver();
         }
-    }
-
-    /// A callback begins or ends. `false`: `what` is something else, which is about to happen.
-    fn note_callback(&self, what: Point, object: usize) -> bool {
-        let (name, starts) = match what {
-            Point::IsrStart => ("ISR", true),
-            Point::IsrMine | Point::IsrNotMine => ("ISR", false),
-            Point::DpcStart => ("DPC", true),
-            Point::DpcEnd => ("DPC", false),
-            Point::WorkItemStart => ("work item", true),
-            Point::WorkItemEnd => ("work item", false),
-            Point::TimerStart => ("timer", true),
-            Point::TimerEnd => ("timer", false),
-            Point::Disconnected => {
-                self.disconnected.borrow_mut().insert(object);
-                return true;
-            }
-            _ => return false,
-        };
-        if self.dead.get() {
-            return true;
-        }
-        if what == Point::IsrStart {
-            self.check_not_disconnected(object);
-        }
-        if starts {
-            self.begin_callback(name);
-        }
-        self.note(|recorder| format!("{what:?} #{}", recorder.object(object)));
-        if !starts {
-            self.end_callback(what == Point::IsrMine);
-        }
-        true
     }
 
     /// Surprise removal of the device in `slot`.

@@ -59,7 +59,7 @@
 //!
 //! **How it works.** `chooser` answers every question that could go either way; `machine` runs one schedule, `schedule`
 //! decides at its stops, `port` and `hal` are the machine as the core sees it, `fiber` switches stacks, `apic`, `lines`, `bus` and
-//! `memory` are the hardware, [`model`] the devices, `platform` the firmware, `oracle` the checks, `explore` the search.
+//! `memory` are the hardware, [`model`] the devices, `platform` the firmware, `oracle` and `callbacks` the checks, `explore` the search.
 
 #![warn(missing_docs)]
 
@@ -67,6 +67,7 @@ mod access;
 mod allocator;
 mod apic;
 mod bus;
+mod callbacks;
 mod chooser;
 mod explore;
 mod fault;

@@ -12,6 +12,7 @@
 use crate::{
     apic::LocalApic,
     bus::Buses,
+    callbacks::Callbacks,
     chooser::{Chooser, Log},
     explore::Granularity,
     fault::{Fault, FaultKind},
@@ -28,7 +29,6 @@ use ke::{At, Passive, percpu::PerCpu, system::System};
 use std::{
     any::Any,
     cell::{Cell, OnceCell, RefCell},
-    collections::HashSet,
     panic::{self, AssertUnwindSafe, Location},
     ptr,
     rc::Rc,
@@ -93,8 +93,7 @@ pub(crate) struct Machine {
     pub(crate) inside: Cell<bool>,
     /// Blocks freed above DISPATCH.
     pub(crate) put_aside: Cell<usize>,
-    /// Interrupts whose teardown is over.
-    pub(crate) disconnected: RefCell<HashSet<usize>>,
+    pub(crate) callbacks: RefCell<Callbacks>,
     /// The fiber that the root resumed last.
     resumed: Cell<FiberId>,
     /// A fiber that the root is to end.
@@ -190,7 +189,7 @@ impl Machine {
             port: OnceCell::new(),
             inside: Cell::new(true),
             put_aside: Cell::new(0),
-            disconnected: RefCell::default(),
+            callbacks: RefCell::default(),
             resumed: Cell::new(0),
             to_unwind: Cell::new(None),
             scratch: Cell::default(),

@@ -25,7 +25,7 @@ pub(crate) struct Asserted {
 }
 
 impl Machine {
-    pub(crate) fn begin_callback(&self, what: &'static str) {
+    pub(crate) fn begin_callback(&self, what: &'static str, object: usize) {
         let fiber = self.cpu().fiber.get();
         let levels = self.levels();
         let vector = match self.strands.borrow()[fiber].frames.last() {
@@ -34,14 +34,14 @@ impl Machine {
         };
         let asserted = vector.map_or(Vec::new(), |vector| self.asserted(vector));
         let strand = &mut self.strands.borrow_mut()[fiber];
-        strand.frames.push(Frame::Callback { what, levels, asserted, last: strand.last });
+        strand.frames.push(Frame::Callback { what, object, levels, asserted, last: strand.last });
     }
 
     /// A callback ends: with the levels it began with, and if it claimed an interrupt, with nothing left of it.
     pub(crate) fn end_callback(&self, claimed: bool) {
         let fiber = self.cpu().fiber.get();
         let frame = self.strands.borrow_mut()[fiber].frames.pop();
-        let Some(Frame::Callback { what, levels, asserted, last }) = frame else { return };
+        let Some(Frame::Callback { what, levels, asserted, last, .. }) = frame else { return };
         self.strands.borrow_mut()[fiber].last = last;
         let now = self.levels();
         if now != levels {
@@ -103,14 +103,6 @@ impl Machine {
     pub(crate) fn check_connected(&self, name: &str, cpu: usize, vector: u8) {
         if self.system().cpus()[cpu].is_free(vector) {
             let text = format!("vector {vector:#04x} comes from {name} to CPU {cpu}, and nothing is connected to it");
-            self.fail_here(FaultKind::UnexpectedInterrupt, text);
-        }
-    }
-
-    /// An ISR starts: of an interrupt that has not been disconnected.
-    pub(crate) fn check_not_disconnected(&self, object: usize) {
-        if self.disconnected.borrow().contains(&object) {
-            let text = "an ISR starts after `disconnect` of its interrupt has returned".to_owned();
             self.fail_here(FaultKind::UnexpectedInterrupt, text);
         }
     }

@@ -31,6 +31,8 @@ pub(crate) enum Frame {
     Callback {
         /// "ISR", "DPC" and so on.
         what: &'static str,
+        /// The address of the object whose callback it is.
+        object: usize,
         /// The levels at its start.
         levels: Levels,
         /// What the devices asserted when its ISR started.

@@ -107,6 +107,14 @@ impl<'c, L: Level> At<'c, L> {
         self.hal.point(what, object, Location::caller());
     }
 
+    /// Tells the simulator `what` if it is so.
+    #[inline(always)]
+    pub(crate) fn note_if(&self, it_is: bool, what: Point, object: usize) {
+        if it_is {
+            self.note(what, object);
+        }
+    }
+
     /// KeRaiseIrql to DISPATCH, undone when the guard drops.
     #[inline(always)]
     pub(crate) fn raise_to_dispatch(&mut self) -> Raised<'_, Dispatch>

@@ -10,11 +10,7 @@ use crate::{
     work,
 };
 use alloc::{boxed::Box, sync::Arc};
-use core::{
-    fmt,
-    panic::Location,
-    ptr::{self, NonNull},
-};
+use core::{fmt, panic::Location, ptr::NonNull};
 
 /// What a DPC does.
 pub trait DpcRoutine: Send + Sync + 'static {
@@ -87,7 +83,14 @@ impl<R: DpcRoutine> Dpc<R> {
     /// KeInsertQueueDpc with arguments: when it is queued already, nothing changes and the first arguments stay.
     #[track_caller]
     pub fn insert_with<L: Level>(&self, at: &mut At<'_, L>, arguments: [usize; 2]) -> bool {
-        at.point(Point::QueueDpc, ptr::from_ref(&self.object.raw).addr(), Location::caller());
+        at.point(Point::QueueDpc, self.address(), Location::caller());
+        let queued = self.insert_at(at, arguments);
+        at.note_if(!queued, Point::DpcUnqueued, self.address());
+        queued
+    }
+
+    #[inline]
+    fn insert_at<L: Level>(&self, at: &mut At<'_, L>, arguments: [usize; 2]) -> bool {
         if L::IRQL >= irql::DISPATCH {
             return self.insert_raised(at.hal, arguments);
         }
@@ -117,8 +120,15 @@ impl<R: DpcRoutine> Dpc<R> {
     /// KeRemoveQueueDpc: `true`, it was queued and will not run; `false`, it is idle or has started. Any IRQL.
     #[track_caller]
     pub fn remove<L: Level>(&self, at: &mut At<'_, L>) -> bool {
-        at.point(Point::RemoveDpc, ptr::from_ref(&self.object.raw).addr(), Location::caller());
-        self.object.raw.remove()
+        at.point(Point::RemoveDpc, self.address(), Location::caller());
+        let removed = self.object.raw.remove();
+        at.note_if(removed, Point::DpcUnqueued, self.address());
+        removed
+    }
+
+    /// Its name for the simulator.
+    fn address(&self) -> usize {
+        Arc::as_ptr(&self.object).addr()
     }
 
     /// Whether it is queued.

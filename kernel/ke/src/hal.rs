@@ -185,6 +185,13 @@ pub enum Point {
     WorkItemEnd,
     TimerStart,
     TimerEnd,
+    /// An enable or disable callback.
+    CallbackStart,
+    CallbackEnd,
+    /// What `QueueDpc`, `QueueWorkItem` or `StartTimer` announced will not run for it: it was refused, or taken back.
+    DpcUnqueued,
+    WorkItemUnqueued,
+    TimerUnqueued,
     /// No callback of the object runs or will run.
     Disconnected,
 }

@@ -206,9 +206,9 @@ impl<R: TimerRoutine> Timer<R> {
     /// KeSetTimer: expires in `after` nanoseconds. `true`: it was armed already and starts anew. IRQL <= DISPATCH.
     #[track_caller]
     pub fn start<L: AtMost<Dispatch>>(&self, at: &mut At<'_, L>, after: u64) -> bool {
-        at.point(Point::StartTimer, ptr::from_ref(&self.object.node).addr(), Location::caller());
+        at.point(Point::StartTimer, self.address(), Location::caller());
         let object = &self.object;
-        object.cpu.with(at, |cpu, at| {
+        let was_armed = object.cpu.with(at, |cpu, at| {
             let was_armed = disarm(at, &object.node, *cpu);
             if !was_armed {
                 // The heap's own reference; `run` or `cancel` takes it back.
@@ -218,21 +218,29 @@ impl<R: TimerRoutine> Timer<R> {
             // SAFETY: the heap's reference keeps it alive; it was disarmed above, under the lock that arms it.
             *cpu = unsafe { arm(at, &object.node, deadline) };
             was_armed
-        })
+        });
+        at.note_if(was_armed, Point::TimerUnqueued, self.address());
+        was_armed
     }
 
     /// KeCancelTimer: `true`, it was armed and will not expire. `false`: it is not armed, or its routine has started.
     /// IRQL <= DISPATCH.
     #[track_caller]
     pub fn cancel<L: AtMost<Dispatch>>(&self, at: &mut At<'_, L>) -> bool {
-        at.point(Point::CancelTimer, ptr::from_ref(&self.object.node).addr(), Location::caller());
+        at.point(Point::CancelTimer, self.address(), Location::caller());
         let object = &self.object;
         let was_armed = object.cpu.with(at, |cpu, at| disarm(at, &object.node, *cpu));
         if was_armed {
             // SAFETY: the heap's reference, left by `start`; this handle keeps the object alive.
             unsafe { Arc::decrement_strong_count(Arc::as_ptr(object)) };
         }
+        at.note_if(was_armed, Point::TimerUnqueued, self.address());
         was_armed
+    }
+
+    /// Its name for the simulator.
+    fn address(&self) -> usize {
+        Arc::as_ptr(&self.object).addr()
     }
 }
 

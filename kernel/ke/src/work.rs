@@ -353,7 +353,14 @@ impl<R: WorkRoutine> WorkItem<R> {
     /// Queues it (WdfWorkItemEnqueue). `false`: it is queued already and has not started. Any IRQL.
     #[track_caller]
     pub fn enqueue<L: Level>(&self, at: &mut At<'_, L>) -> bool {
-        at.point(Point::QueueWorkItem, ptr::from_ref(&self.object.raw).addr(), Location::caller());
+        let address = Arc::as_ptr(&self.object).addr();
+        at.point(Point::QueueWorkItem, address, Location::caller());
+        let queued = self.enqueue_at(at);
+        at.note_if(!queued, Point::WorkItemUnqueued, address);
+        queued
+    }
+
+    fn enqueue_at<L: Level>(&self, at: &mut At<'_, L>) -> bool {
         // The link's own reference; `run` takes it back.
         let linked = || {
             let _ = Arc::into_raw(self.object.clone());

@@ -44,6 +44,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
         }
         barrier::twice(at);
         self.flush_at_passive(at);
+        at.note(Point::Disconnected, self.address());
         true
     }
 

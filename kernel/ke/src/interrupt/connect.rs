@@ -344,8 +344,11 @@ impl<R: ServiceRoutine> Interrupt<R> {
         let (state, mut at) = guard.parts();
         // SAFETY: under the lock, so if it is connected now, `disconnect` waits for this section: with its barrier above
         // DISPATCH, for the lock at PASSIVE.
-        let context = self.is_attached().then(|| unsafe { self.context() });
-        context.map(|context| f(context, state, &mut at))
+        let context = self.is_attached().then(|| unsafe { self.context() })?;
+        at.note(Point::CallbackStart, self.address());
+        let result = f(context, state, &mut at);
+        at.note(Point::CallbackEnd, self.address());
+        Some(result)
     }
 
     /// # Safety

@@ -250,7 +250,14 @@ impl<R: ServiceRoutine> Interrupt<R> {
     #[inline]
     #[track_caller]
     pub fn queue_dpc<L: Level>(&self, at: &mut At<'_, L>) -> bool {
-        at.point(Point::QueueDpc, ptr::from_ref(&self.dpc).addr(), Location::caller());
+        at.point(Point::QueueDpc, self.address(), Location::caller());
+        let queued = self.queue_dpc_at(at);
+        at.note_if(!queued, Point::DpcUnqueued, self.address());
+        queued
+    }
+
+    #[inline]
+    fn queue_dpc_at<L: Level>(&self, at: &mut At<'_, L>) -> bool {
         if L::IRQL >= irql::DISPATCH {
             // SAFETY: at DISPATCH or above. Connected, so alive: disconnecting first refuses, then waits with the barrier
             // until every section like this one is over, then until what it queued has run.
@@ -267,7 +274,14 @@ impl<R: ServiceRoutine> Interrupt<R> {
     #[inline]
     #[track_caller]
     pub fn queue_work_item<L: Level>(&self, at: &mut At<'_, L>) -> bool {
-        at.point(Point::QueueWorkItem, ptr::from_ref(&self.work).addr(), Location::caller());
+        at.point(Point::QueueWorkItem, self.address(), Location::caller());
+        let queued = self.queue_work_item_at(at);
+        at.note_if(!queued, Point::WorkItemUnqueued, self.address());
+        queued
+    }
+
+    #[inline]
+    fn queue_work_item_at<L: Level>(&self, at: &mut At<'_, L>) -> bool {
         if L::IRQL >= irql::DISPATCH {
             // SAFETY: as in `queue_dpc`; disconnecting flushes the work item too.
             return self.is_connected() && unsafe { self.work.queue(at, || ()) };
