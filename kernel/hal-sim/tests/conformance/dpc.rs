@@ -1,6 +1,6 @@
 //! Cases 40 to 54: DPCs and work items.
 
-use crate::support::{coarse, disturbed, explorer};
+use crate::support::{MACHINES, coarse, disturbed, explorer};
 use hal_sim::{FaultKind, run_once};
 use ke::{
     At, Dirql, Dispatch, Dpc, DpcRoutine, Importance, InterruptLock, Passive, SpinLock, WorkItem, flush_queued_dpcs,
@@ -37,7 +37,7 @@ impl Log {
 /// The DPC of an interrupt is shown in `sets::c40_five_queues_one_run`.
 #[test]
 fn c42_a_dpc_waits_at_dispatch_and_runs_once_before_the_lowering_returns() {
-    for cpus in [1, 2] {
+    for cpus in MACHINES {
         disturbed("c42 DPC at DISPATCH", cpus, |at| {
             let log = Arc::new(Log::default());
             let dpc = log.dpc("ran", Importance::Medium);
@@ -56,7 +56,7 @@ fn c42_a_dpc_waits_at_dispatch_and_runs_once_before_the_lowering_returns() {
 
 #[test]
 fn c43_a_second_insert_changes_nothing() {
-    for cpus in [1, 2] {
+    for cpus in MACHINES {
         disturbed("c43 second insert", cpus, |at| {
             let got = Arc::new(SpinLock::new(Vec::new()));
             let seen = got.clone();
@@ -92,7 +92,7 @@ impl DpcRoutine for Own {
 
 #[test]
 fn c44_remove_tells_idle_queued_and_running_apart() {
-    for cpus in [1, 2] {
+    for cpus in MACHINES {
         disturbed("c44 remove", cpus, |at| {
             let cell = Arc::new(OnceLock::new());
             let own = Own { removed: AtomicU32::new(0), runs: AtomicU32::new(0), dpc: cell.clone() };
@@ -171,7 +171,7 @@ fn c47_a_target_that_does_not_exist_is_refused() {
 
 #[test]
 fn c51_a_work_item_queued_at_dispatch_runs_once_at_passive() {
-    for cpus in [1, 2] {
+    for cpus in MACHINES {
         disturbed("c51 work item from DISPATCH", cpus, move |at| {
             let levels = Arc::new(SpinLock::new(Vec::new()));
             let seen = levels.clone();

@@ -1,6 +1,6 @@
 //! Cases 68 and 70: levels and spin locks.
 
-use crate::support::{coarse, disturbed, fine, spawn};
+use crate::support::{MACHINES, coarse, disturbed, fine, spawn};
 use ke::{Dirql, InterruptLock, SpinLock, irql, thread::ThreadOptions};
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ fn c68_raising_to_each_level_and_back_restores_it() {
 /// KeAcquireSpinLockAtDpcLevel is the same call from DISPATCH. There is no try: nothing in the tree wants one.
 #[test]
 fn c70_a_spin_lock_excludes_and_keeps_the_level_from_wherever_it_is_taken() {
-    for cpus in [1, 2] {
+    for cpus in MACHINES {
         fine("c70 spin lock", cpus, |machine| {
             machine.main(|at| {
                 let locks = Arc::new((SpinLock::new(()), SpinLock::new(0)));

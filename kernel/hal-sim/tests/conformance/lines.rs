@@ -1,12 +1,12 @@
 //! Cases 61 to 65: vectors that several interrupts share.
 
-use crate::support::{AtDirql, GSI, Serving, VECTOR, card_on, coarse, fine, line};
+use crate::support::{AtDirql, GSI, MACHINES, Serving, VECTOR, card_on, coarse, fine, line};
 use ke::{ConnectError, Connection, Dirql, Mode, STORM, Source};
 use std::sync::Arc;
 
 #[test]
 fn c61_a_level_chain_stops_at_the_first_claim() {
-    for cpus in [1, 2] {
+    for cpus in MACHINES {
         coarse("c61 level chain", cpus, move |machine| {
             let cards = [card_on(machine, GSI), card_on(machine, GSI)];
             machine.main(move |at| {
@@ -36,7 +36,7 @@ fn c61_a_level_chain_stops_at_the_first_claim() {
 
 #[test]
 fn c63_a_line_is_not_shared_unless_all_agree_on_it_and_on_the_mode() {
-    for cpus in [1, 2] {
+    for cpus in MACHINES {
         coarse("c63 not shared", cpus, move |machine| {
             let cards = [card_on(machine, GSI), card_on(machine, GSI), card_on(machine, GSI)];
             machine.main(move |at| {
@@ -118,7 +118,7 @@ fn c65_a_line_that_nobody_claims_is_masked_and_its_sharers_are_named() {
             });
         }
     };
-    for cpus in [1, 2] {
+    for cpus in MACHINES {
         fine_enough("c65 storm", cpus, scenario(cpus));
         let trace = hal_sim::Explorer::new("c65 storm").cpus(cpus).record(scenario(cpus));
         let said = format!("vector {VECTOR:#x} of CPU {} is masked because nobody claims", cpus - 1);

@@ -3,6 +3,7 @@
 //! A test named `cNN_...` shows case NN; `docs/conformance.md` lists them and is kept up to date by [`table`].
 
 mod closures;
+mod delivery;
 mod dpc;
 mod irql;
 mod lines;

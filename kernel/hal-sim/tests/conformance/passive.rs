@@ -2,7 +2,7 @@
 
 use crate::{
     closures::{Deferred, alone, cards, interrupt, nothing},
-    support::{coarse, fine, spawn},
+    support::{MACHINES, coarse, fine, spawn},
 };
 use hal_sim::Setup;
 use ke::{At, Event, InterruptLock, Passive, WaitError, irql, thread::ThreadOptions};
@@ -55,14 +55,14 @@ fn sleepers(shared: bool, cpus: usize, overlapped: Arc<AtomicBool>) -> impl Fn(&
 
 #[test]
 fn c55_passive_isrs_sleep_and_never_overlap_under_one_lock() {
-    for cpus in [1, 2] {
+    for cpus in MACHINES {
         fine("c55 one wait lock", cpus, sleepers(true, cpus, Arc::default()));
     }
 }
 
 #[test]
 fn c55_passive_isrs_overlap_with_locks_of_their_own() {
-    for cpus in [1, 2] {
+    for cpus in MACHINES {
         let overlapped = Arc::new(AtomicBool::new(false));
         fine("c55 two wait locks", cpus, sleepers(false, cpus, overlapped.clone()));
         assert!(overlapped.load(SeqCst), "no schedule has both ISRs at it");
@@ -71,7 +71,7 @@ fn c55_passive_isrs_overlap_with_locks_of_their_own() {
 
 #[test]
 fn c57_a_wait_lock_is_tried_without_waiting() {
-    for cpus in [1, 2] {
+    for cpus in MACHINES {
         coarse("c57 try", cpus, |machine| {
             machine.main(|at| {
                 let lock = InterruptLock::<u32, Passive>::new(7);

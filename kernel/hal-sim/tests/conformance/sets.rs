@@ -2,7 +2,7 @@
 
 use crate::{
     closures::{Deferred, alone, cards, interrupt, nothing},
-    support::{coarse, disturbed, explorer, fine, spawn},
+    support::{MACHINES, coarse, disturbed, explorer, fine, spawn},
 };
 use hal_sim::{FaultKind, Setup};
 use ke::{
@@ -87,14 +87,14 @@ fn a_set(cpus: usize) -> impl Fn(&mut Setup) + 'static {
 
 #[test]
 fn c27_isr_and_synchronize_run_at_the_synchronize_irql_with_the_lock() {
-    for cpus in [1, 2] {
+    for cpus in MACHINES {
         coarse("c27 critical section", cpus, a_set(cpus));
     }
 }
 
 #[test]
 fn c29_shared_lock_runs_at_the_highest_dirql() {
-    for cpus in [1, 2] {
+    for cpus in MACHINES {
         fine("c29 shared lock", cpus, a_set(cpus));
     }
 }
@@ -127,7 +127,7 @@ fn c28_synchronize_returns_what_the_closure_returns_and_restores_the_level() {
 
 #[test]
 fn c31_a_lock_outside_the_set_keeps_its_own_level() {
-    for cpus in [1, 2] {
+    for cpus in MACHINES {
         coarse("c31 another lock", cpus, move |machine| {
             let [low, high, other] = cards(machine);
             machine.main(move |at| {
@@ -179,7 +179,7 @@ fn c33_a_lock_below_its_interrupt_is_refused() {
 /// The lower ISR goes up, the higher one is refused to go down; both at once on two CPUs.
 #[test]
 fn c34_nesting_ascends_or_is_refused() {
-    for cpus in [1, 2] {
+    for cpus in MACHINES {
         fine("c34 nesting", cpus, move |machine| {
             let [low, high] = cards(machine);
             machine.main(move |at| {
@@ -221,7 +221,7 @@ fn c34_nesting_ascends_or_is_refused() {
 
 #[test]
 fn c35_a_lock_taken_before_the_first_connect_excludes_and_loses_nothing() {
-    for cpus in [1, 2] {
+    for cpus in MACHINES {
         fine("c35 lock before connect", cpus, move |machine| {
             let [card] = cards(machine);
             machine.main(move |at| {
@@ -276,7 +276,7 @@ fn c37_a_lock_taken_twice_is_a_deadlock_that_is_reported() {
 
 #[test]
 fn c40_five_queues_one_run() {
-    for cpus in [1, 2] {
+    for cpus in MACHINES {
         fine("c40 five queues", cpus, move |machine| {
             let [card] = cards(machine);
             machine.main(move |at| {
@@ -311,7 +311,7 @@ fn c40_five_queues_one_run() {
 /// Whatever the device does. (Case 12, deleting a connected interrupt, has no call.)
 #[test]
 fn nothing_of_an_interrupt_runs_after_it_was_disconnected() {
-    for cpus in [1, 2] {
+    for cpus in MACHINES {
         fine("teardown", cpus, move |machine| {
             let [card] = cards(machine);
             machine.main(move |at: &mut At<'_, Passive>| {

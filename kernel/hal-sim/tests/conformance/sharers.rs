@@ -2,7 +2,7 @@
 
 use crate::{
     closures::{Deferred, interrupt, nothing},
-    support::{AtDirql, AtPassive, Card, GSI, Sharer, VECTOR, card_on, fine, line, spawn},
+    support::{AtDirql, AtPassive, Card, GSI, MACHINES, Sharer, VECTOR, card_on, fine, line, spawn},
 };
 use hal_sim::{Device, LineInput, Setup};
 use ke::{
@@ -32,14 +32,14 @@ fn two_at_dirql(mode: Mode, cpus: usize, events: u32) -> impl Fn(&mut Setup) + '
 
 #[test]
 fn an_edge_rescan_loses_no_edge_of_another_device() {
-    for cpus in [1, 2] {
+    for cpus in MACHINES {
         fine("edge rescan", cpus, two_at_dirql(Mode::Latched, cpus, 2));
     }
 }
 
 #[test]
 fn a_level_chain_loses_nothing() {
-    for cpus in [1, 2] {
+    for cpus in MACHINES {
         fine("level chain", cpus, two_at_dirql(Mode::LevelSensitive, cpus, 2));
     }
 }
@@ -65,14 +65,14 @@ fn mixed(mode: Mode, cpus: usize) -> impl Fn(&mut Setup) + 'static {
 
 #[test]
 fn a_level_line_with_a_pass_at_passive_loses_nothing() {
-    for cpus in [1, 2] {
+    for cpus in MACHINES {
         fine("level line, DIRQL and PASSIVE", cpus, mixed(Mode::LevelSensitive, cpus));
     }
 }
 
 #[test]
 fn an_edge_line_with_a_pass_at_passive_loses_nothing() {
-    for cpus in [1, 2] {
+    for cpus in MACHINES {
         fine("edge line, DIRQL and PASSIVE", cpus, mixed(Mode::Latched, cpus));
     }
 }
@@ -98,7 +98,7 @@ fn two_at_passive(mode: Mode, cpus: usize) -> impl Fn(&mut Setup) + 'static {
 
 #[test]
 fn passive_sharers_lose_nothing() {
-    for cpus in [1, 2] {
+    for cpus in MACHINES {
         fine("level line, PASSIVE", cpus, two_at_passive(Mode::LevelSensitive, cpus));
         fine("edge line, PASSIVE", cpus, two_at_passive(Mode::Latched, cpus));
     }
@@ -123,7 +123,7 @@ fn one_leaves<L: IsrLevel>(mode: Mode, cpus: usize) -> impl Fn(&mut Setup) + 'st
 
 #[test]
 fn a_member_leaves_while_the_line_fires() {
-    for cpus in [1, 2] {
+    for cpus in MACHINES {
         fine("leaves a level line", cpus, one_leaves::<Dirql>(Mode::LevelSensitive, cpus));
         fine("leaves an edge line", cpus, one_leaves::<Dirql>(Mode::Latched, cpus));
     }
@@ -189,7 +189,7 @@ fn two_interrupts_for_one_pass_mask_once() {
 
 #[test]
 fn a_member_that_joins_and_leaves_all_the_time_loses_nothing_of_the_others() {
-    for cpus in [1, 2] {
+    for cpus in MACHINES {
         fine("joins and leaves", cpus, move |machine| {
             let cards = (card_on(machine, GSI), card_on(machine, GSI));
             machine.main(move |at| {
@@ -235,7 +235,7 @@ fn one_masked(cpus: usize, connect: fn(&mut At<'_, Passive>, u32) -> Arc<Line>) 
 
 #[test]
 fn masking_one_member_masks_the_line_until_it_is_dropped() {
-    for cpus in [1, 2] {
+    for cpus in MACHINES {
         fine("one member masked, level", cpus, one_masked(cpus, |at, cpu| line(at, Mode::LevelSensitive, cpu)));
         fine("one member masked, edge", cpus, one_masked(cpus, |at, cpu| line(at, Mode::Latched, cpu)));
     }
@@ -243,7 +243,7 @@ fn masking_one_member_masks_the_line_until_it_is_dropped() {
 
 #[test]
 fn what_comes_on_a_masked_line_that_cannot_be_masked_is_delivered_later() {
-    for cpus in [1, 2] {
+    for cpus in MACHINES {
         let connect = |at: &mut At<'_, Passive>, cpu| {
             let input = LineInput::program(at, GSI, Mode::Latched, cpu, VECTOR).without_mask();
             Line::new(cpu, VECTOR, Mode::Latched, Arc::new(input))
@@ -283,7 +283,7 @@ fn masks_of_two_members_on_two_cpus_end_up_unmasked() {
 
 #[test]
 fn an_interrupt_that_is_masked_when_it_joins_a_line_is_not_asked() {
-    for cpus in [1, 2] {
+    for cpus in MACHINES {
         fine("masked before it joins", cpus, move |machine| {
             let cards = [card_on(machine, GSI), card_on(machine, GSI)];
             machine.main(move |at| {
@@ -381,7 +381,7 @@ fn an_edge_line_whose_members_claim_without_end_is_masked() {
 
 #[test]
 fn a_passive_member_leaves_while_another_one_sleeps_in_the_pass() {
-    for cpus in [1, 2] {
+    for cpus in MACHINES {
         fine("leaves while another sleeps", cpus, |machine| {
             let cards = (card_on(machine, GSI), card_on(machine, GSI));
             machine.main(move |at| {

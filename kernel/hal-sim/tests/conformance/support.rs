@@ -17,9 +17,14 @@ use std::{
     time::Duration,
 };
 
-/// All schedules within the bound, for at most 400 ms; then it is said to be incomplete. `DIRQL_SECONDS` is for more.
+/// The numbers of CPUs that a case is explored with.
+pub const MACHINES: [usize; 3] = [1, 2, 3];
+
+/// All schedules within the bound, for at most 250 ms, with more CPUs than two 100 ms; then it is said to be incomplete.
+/// `DIRQL_SECONDS` is for more.
 pub fn explorer(name: &str, cpus: usize) -> Explorer {
-    Explorer::new(name).cpus(cpus).limit(Duration::from_millis(400)).random(100)
+    let limit = Duration::from_millis(if cpus > 2 { 100 } else { 250 });
+    Explorer::new(name).cpus(cpus).limit(limit).random(100)
 }
 
 /// At every `Hal` call.
