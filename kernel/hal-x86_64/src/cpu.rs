@@ -211,13 +211,14 @@ pub fn set_level(level: u8) {
     }
 }
 
-/// ORs into the pending word: one instruction for the bit that ISRs set.
+/// ORs into the pending word: one instruction for the bits that ISRs set.
 #[inline(always)]
 pub fn set_pending(bits: u32) {
     // SAFETY: as in `gs_read`.
     unsafe {
         match bits {
             pending::DPC => gs_constant!("or dword", offset::PENDING, pending::DPC),
+            pending::RESCHEDULE => gs_constant!("or dword", offset::PENDING, pending::RESCHEDULE),
             _ => asm!(
                 "or dword ptr gs:[{offset}], {bits:e}",
                 offset = const offset::PENDING,
@@ -235,6 +236,7 @@ pub fn clear_pending(bits: u32) {
     unsafe {
         match bits {
             pending::DPC => gs_constant!("and dword", offset::PENDING, !pending::DPC as i32),
+            pending::RESCHEDULE => gs_constant!("and dword", offset::PENDING, !pending::RESCHEDULE as i32),
             _ => asm!(
                 "and dword ptr gs:[{offset}], {bits:e}",
                 offset = const offset::PENDING,

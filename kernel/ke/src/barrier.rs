@@ -2,8 +2,8 @@
 //!
 //! A DPC is put at the end of a CPU's queue, through an interrupt of class 2 when the CPU is another one. It runs only
 //! when no device vector is in service there, and with interrupts on, so none is pending either: when it has run, no ISR
-//! of a masked source runs or can start on that CPU, every DPC queued there before has finished, and every section at
-//! DISPATCH or above that had begun before is over. Flush, disconnect and moving an interrupt share it.
+//! of a masked source runs or can start on that CPU, every DPC queued there before has finished, what ISRs had left for
+//! threads is handed over, and every section at DISPATCH or above that had begun before is over. Flush, disconnect and moving an interrupt share it.
 
 use crate::{
     at::At,
@@ -12,8 +12,10 @@ use crate::{
     level::{Dispatch, Passive},
     percpu::PerCpu,
     raw_dpc::{DpcKind, Importance, RawDpc},
+    sched,
     wait::Patience,
     wait_lock::WaitLock,
+    work_queue,
 };
 use alloc::boxed::Box;
 use core::{
@@ -73,6 +75,7 @@ unsafe fn pass(dpc: NonNull<RawDpc>, mut at: At<'_, Dispatch>) {
     let barrier = unsafe { RawDpc::begin(dpc) };
     // SAFETY: by the contract; it is never freed.
     let barrier = unsafe { &*barrier.cast::<Barrier>() };
+    sched::with_lock(at.hal, work_queue::hand_over_left);
     if barrier.missing.fetch_sub(1, AcqRel) == 1 {
         barrier.done.set(&mut at);
     }

@@ -21,7 +21,17 @@ pub(crate) fn on_interrupt_exit(hal: HalRef<'_>, old: u8) {
         return;
     }
     hal.set_level(irql::DISPATCH);
-    run_pending(hal);
+    // In a line for the common case: nothing but DPCs, and nothing new after them.
+    let pending = hal.pending();
+    if pending != pending::DPC {
+        return run_rest(hal, pending);
+    }
+    // SAFETY: it is set.
+    unsafe { dpc_queue::drain(hal) };
+    let pending = hal.pending();
+    if pending != 0 {
+        run_rest(hal, pending);
+    }
 }
 
 /// The level word has just been lowered to PASSIVE and something is pending.
@@ -30,7 +40,7 @@ pub(crate) fn on_interrupt_exit(hal: HalRef<'_>, old: u8) {
 pub(crate) fn on_lower(hal: HalRef<'_>) {
     hal.disable_interrupts();
     hal.set_level(irql::DISPATCH);
-    run_rest(hal);
+    run_rest(hal, hal.pending());
     hal.set_level(irql::PASSIVE);
     hal.enable_interrupts();
 }
@@ -38,43 +48,44 @@ pub(crate) fn on_lower(hal: HalRef<'_>) {
 /// The idle loop found nothing else to do. Interrupts off at the call and at the return, level word PASSIVE.
 pub(crate) fn on_idle(hal: HalRef<'_>) {
     hal.set_level(irql::DISPATCH);
-    run_rest(hal);
+    run_rest(hal, hal.pending());
     hal.set_level(irql::PASSIVE);
 }
 
-/// At DISPATCH, interrupts off at the call and at the return, when nothing is pending any more.
-#[inline(always)]
-fn run_pending(hal: HalRef<'_>) {
-    // In a line for the common case: nothing but DPCs, and nothing new after them.
-    if hal.pending() == pending::DPC {
-        // SAFETY: it is set.
-        unsafe { dpc_queue::drain(hal) };
-    }
-    if hal.pending() != 0 {
-        run_rest(hal);
-    }
-}
-
-/// As [`run_pending`], for whatever is pending: DPCs of high importance go first, the scheduler last.
+/// Whatever is `pending`, and comes to be: DPCs of high importance go first, the scheduler last. At DISPATCH, interrupts off at the call and
+/// at the return, when nothing is pending any more.
 #[inline(never)]
-fn run_rest(hal: HalRef<'_>) {
+fn run_rest(hal: HalRef<'_>, mut pending: u32) {
     loop {
-        let pending = hal.pending();
-        if pending & pending::HIGH_DPC != 0 {
-            hal.enable_interrupts();
-            dpc_queue::run_high(hal);
-            hal.disable_interrupts();
-        } else if pending & pending::DPC != 0 {
-            // SAFETY: it is set.
-            unsafe { dpc_queue::drain(hal) };
-        } else if pending & pending::RESCHEDULE != 0 {
+        if pending == pending::RESCHEDULE {
             hal.clear_pending(pending::RESCHEDULE);
+            let cpu = hal::percpu(hal);
+            let left = cpu.work.take();
             hal.enable_interrupts();
-            sched::reschedule(hal);
+            // SAFETY: taken just now, interrupts off.
+            unsafe { sched::reschedule(hal, cpu, left) };
             hal.disable_interrupts();
+        } else if pending != 0 {
+            // SAFETY: there is no other bit.
+            unsafe { run_dpcs(hal, pending) };
         } else {
             return;
         }
+        pending = hal.pending();
+    }
+}
+
+/// # Safety
+/// In `pending`, the pending word, is a bit for DPCs.
+#[cold]
+unsafe fn run_dpcs(hal: HalRef<'_>, pending: u32) {
+    if pending & pending::HIGH_DPC != 0 {
+        hal.enable_interrupts();
+        dpc_queue::run_high(hal);
+        hal.disable_interrupts();
+    } else {
+        // SAFETY: it is set, because the other is not.
+        unsafe { dpc_queue::drain(hal) };
     }
 }
 

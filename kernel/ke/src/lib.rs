@@ -46,6 +46,7 @@ mod timer_heap;
 mod wait;
 mod wait_lock;
 mod work;
+mod work_queue;
 
 pub use at::{At, ThisCpuOnly};
 pub use barrier::flush_queued_dpcs;

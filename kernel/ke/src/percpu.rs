@@ -2,7 +2,7 @@
 //!
 //! The first words are at fixed offsets, exported in [`offset`] for the entry stubs. The rest is private to the core.
 //!
-//! **Invariant:** the cells guarded by "this CPU only" ([`DpcQueue`]) are touched by this CPU alone, with interrupts off.
+//! **Invariant:** the cells guarded by "this CPU only" ([`DpcQueue`], [`Left`]) are touched by this CPU alone, with interrupts off.
 
 use crate::{
     dispatch::{self, Head},
@@ -11,6 +11,7 @@ use crate::{
     sched::CpuSched,
     thread::Thread,
     timer::ClockQueue,
+    work_queue::Left,
 };
 use core::sync::atomic::{
     AtomicPtr, AtomicU32, AtomicU64, AtomicUsize,
@@ -30,7 +31,7 @@ pub mod pending {
     pub const DPC: u32 = 1 << 2;
     /// Some of them are of high importance.
     pub const HIGH_DPC: u32 = 1 << 16;
-    /// A better thread is ready, or the time slice is over.
+    /// A better thread is ready, an ISR has left work, or the time slice is over.
     pub const RESCHEDULE: u32 = 1 << 1;
 }
 
@@ -51,6 +52,7 @@ pub struct PerCpu {
     clock: Head,
     pub(crate) dpcs: DpcQueue,
     pub(crate) inbox: Inbox,
+    pub(crate) work: Left,
     pub(crate) sched: CpuSched,
     pub(crate) timers: ClockQueue,
 }
@@ -98,6 +100,7 @@ impl PerCpu {
             clock: Head::own(dispatch::clock, CLOCK_VECTOR >> 4, "clock"),
             dpcs: DpcQueue::new(),
             inbox: Inbox::new(),
+            work: Left::new(),
             sched: CpuSched::new(),
             timers: ClockQueue::new(),
         }

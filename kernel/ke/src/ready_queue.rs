@@ -9,54 +9,57 @@ use core::{
     sync::atomic::Ordering::Relaxed,
 };
 
-const PRIORITIES: usize = 32;
+/// How many priorities there are, 0 included.
+pub(crate) const PRIORITIES: usize = 32;
 
-struct Queue {
-    first: *const Thread,
-    last: *const Thread,
-}
-
+/// The queues' ends are arrays of their own: an end is one indexed access away.
 pub(crate) struct ReadyQueues {
-    queues: [Queue; PRIORITIES],
-    /// Bit n: queue n is not empty.
-    filled: u32,
+    first: [*const Thread; PRIORITIES],
+    last: [*const Thread; PRIORITIES],
+    /// The [ranks](Thread::rank) of those in the queues.
+    filled: u64,
 }
 
 impl ReadyQueues {
     pub(crate) fn new() -> Self {
-        ReadyQueues { queues: [const { Queue { first: ptr::null(), last: ptr::null() } }; PRIORITIES], filled: 0 }
+        ReadyQueues { first: [ptr::null(); PRIORITIES], last: [ptr::null(); PRIORITIES], filled: 0 }
     }
 
+    #[cold]
     pub(crate) fn push_back(&mut self, thread: &Thread) {
-        let queue = &mut self.queues[usize::from(thread.priority())];
-        thread.next_ready.store(ptr::null_mut(), Relaxed);
+        let queue = usize::from(thread.priority());
+        thread.next.store(ptr::null_mut(), Relaxed);
         // SAFETY: linked threads are alive: a thread is freed only after it has ended, and it is linked only when ready.
-        match unsafe { queue.last.as_ref() } {
-            Some(last) => last.next_ready.store(ptr::from_ref(thread).cast_mut(), Relaxed),
-            None => queue.first = thread,
+        match unsafe { self.last[queue].as_ref() } {
+            Some(last) => last.next.store(ptr::from_ref(thread).cast_mut(), Relaxed),
+            None => self.first[queue] = thread,
         }
-        queue.last = thread;
-        self.filled |= 1 << thread.priority();
+        self.last[queue] = thread;
+        self.filled |= thread.rank();
     }
 
+    #[inline(always)]
     pub(crate) fn push_front(&mut self, thread: &Thread) {
-        let queue = &mut self.queues[usize::from(thread.priority())];
-        thread.next_ready.store(queue.first.cast_mut(), Relaxed);
-        if queue.first.is_null() {
-            queue.last = thread;
+        let queue = usize::from(thread.priority());
+        let first = self.first[queue];
+        thread.next.store(first.cast_mut(), Relaxed);
+        if first.is_null() {
+            self.last[queue] = thread;
         }
-        queue.first = thread;
-        self.filled |= 1 << thread.priority();
+        self.first[queue] = thread;
+        self.filled |= thread.rank();
     }
 
-    /// Whether a thread of this priority is ready, for whichever CPU.
-    pub(crate) fn has(&self, priority: u8) -> bool {
-        self.filled >> priority & 1 != 0
+    /// Whether a thread of the priority of `thread` is ready, for whichever CPU.
+    #[inline(always)]
+    pub(crate) fn has_equal(&self, thread: &Thread) -> bool {
+        self.filled & thread.rank() != 0
     }
 
-    /// Whether a thread of a better priority than this is ready, for whichever CPU.
-    pub(crate) fn has_better(&self, priority: u8) -> bool {
-        self.filled >> priority > 1
+    /// Whether a thread of a better priority than that of `thread` is ready, for whichever CPU.
+    #[inline(always)]
+    pub(crate) fn has_better(&self, thread: &Thread) -> bool {
+        self.filled >= 2 * thread.rank()
     }
 
     /// The priority of the best thread that may run on `cpu`; 0 when there is none.
@@ -67,20 +70,20 @@ impl ReadyQueues {
     /// Takes the best thread that may run on `cpu`.
     pub(crate) fn take_best(&mut self, cpu: u32) -> Option<NonNull<Thread>> {
         let (priority, before, thread) = self.best(cpu)?;
-        let queue = &mut self.queues[usize::from(priority)];
+        let queue = usize::from(priority);
         // SAFETY: linked threads are alive.
         unsafe {
-            let next = thread.as_ref().next_ready.load(Relaxed);
+            let next = thread.as_ref().next.load(Relaxed);
             match before.as_ref() {
-                Some(before) => before.next_ready.store(next, Relaxed),
-                None => queue.first = next,
+                Some(before) => before.next.store(next, Relaxed),
+                None => self.first[queue] = next,
             }
             if next.is_null() {
-                queue.last = before;
+                self.last[queue] = before;
             }
-        }
-        if queue.first.is_null() {
-            self.filled &= !(1 << priority);
+            if self.first[queue].is_null() {
+                self.filled &= !thread.as_ref().rank();
+            }
         }
         Some(thread)
     }
@@ -89,14 +92,14 @@ impl ReadyQueues {
     fn best(&self, cpu: u32) -> Option<(u8, *const Thread, NonNull<Thread>)> {
         let mut filled = self.filled;
         while filled != 0 {
-            let priority = 31 - filled.leading_zeros() as u8;
-            let (mut before, mut thread) = (ptr::null(), self.queues[usize::from(priority)].first);
+            let priority = 63 - filled.leading_zeros() as u8;
+            let (mut before, mut thread) = (ptr::null(), self.first[usize::from(priority)]);
             // SAFETY: linked threads are alive.
             while let Some(candidate) = unsafe { thread.as_ref() } {
                 if candidate.may_run_on(cpu) {
                     return Some((priority, before, NonNull::from(candidate)));
                 }
-                (before, thread) = (thread, candidate.next_ready.load(Relaxed).cast_const());
+                (before, thread) = (thread, candidate.next.load(Relaxed).cast_const());
             }
             filled &= !(1 << priority);
         }

@@ -15,9 +15,11 @@ use crate::{
     level::{Passive, irql},
     percpu::{PerCpu, pending},
     ready_queue::ReadyQueues,
+    system::System,
     thread::{State, Thread},
     ticket::TicketWord,
     wait::WaitBlock,
+    work_queue::{self, Work},
 };
 use core::{
     cell::UnsafeCell,
@@ -37,7 +39,7 @@ pub(crate) struct Dispatcher {
     ready: UnsafeCell<ReadyQueues>,
 }
 
-// SAFETY: `ready` is reached only with the word held (`Dispatcher::ready`).
+// SAFETY: `ready` is reached only with the word held (`Locked::ready`).
 unsafe impl Sync for Dispatcher {}
 // SAFETY: the queues hold threads, which may be used from any CPU.
 unsafe impl Send for Dispatcher {}
@@ -46,22 +48,21 @@ impl Dispatcher {
     pub(crate) fn new() -> Self {
         Dispatcher { word: TicketWord::new(), ready: UnsafeCell::new(ReadyQueues::new()) }
     }
+}
 
-    fn lock(&self, hal: HalRef<'_>) {
-        self.word.lock(hal);
-    }
+/// The dispatcher lock, held. Whoever switches away under it holds it again when it continues.
+pub(crate) struct Locked<'c> {
+    hal: HalRef<'c>,
+    system: &'c System,
+}
 
-    fn unlock(&self, hal: HalRef<'_>) {
-        self.word.unlock(hal);
-    }
-
-    /// # Safety
-    /// The caller holds the word and lets the reference go before it takes another or switches.
-    #[allow(clippy::mut_from_ref, reason = "the word, not the borrow, excludes")]
-    unsafe fn ready(&self) -> &mut ReadyQueues {
-        // SAFETY: by the contract.
-        unsafe { &mut *self.ready.get() }
-    }
+/// Runs `f` under the dispatcher lock. DISPATCH.
+#[inline(always)]
+pub(crate) fn with_lock<'c, T>(hal: HalRef<'c>, f: impl FnOnce(&mut Locked<'c>) -> T) -> T {
+    let mut locked = Locked::take(hal);
+    let result = f(&mut locked);
+    locked.release();
+    result
 }
 
 /// One CPU's half. All fields change under the dispatcher lock, but for `requested`, which anyone sets, and the end of a
@@ -135,18 +136,12 @@ pub(crate) fn assert_may_wait(hal: HalRef<'_>) {
 /// Parks the running thread until `until`, which is asked under the dispatcher lock whenever somebody wakes it.
 pub(crate) fn park(at: &mut At<'_, Passive>, until: impl Fn() -> bool) {
     let raised = at.raise_to_dispatch();
-    let hal = raised.at.hal;
-    let dispatcher = &hal::system(hal).dispatcher;
-    let me = hal::current_thread(hal);
-    dispatcher.lock(hal);
-    while !until() {
-        me.set_state(State::Parked);
-        let cpu = hal::percpu(hal);
-        // SAFETY: the dispatcher lock is held.
-        let next = take_best(cpu, unsafe { dispatcher.ready() });
-        switch_to(hal, cpu, me, next);
-    }
-    dispatcher.unlock(hal);
+    let me = hal::current_thread(raised.at.hal);
+    with_lock(raised.at.hal, |locked| {
+        while !until() {
+            locked.switch_away(me);
+        }
+    });
 }
 
 /// Ends a wait: marks the block and lets its thread go on. DISPATCH.
@@ -158,77 +153,193 @@ pub(crate) unsafe fn grant(hal: HalRef<'_>, block: NonNull<WaitBlock>) {
     wake_when(hal, unsafe { block.as_ref().thread.as_ref() }, || unsafe { block.as_ref().set_granted() });
 }
 
-/// Does `mark` under the dispatcher lock, then lets `thread` look at its condition. DISPATCH. The caller knows that the
-/// thread is alive until `mark` is done.
+/// Does `mark` under the dispatcher lock, then lets `thread`, which is in [`park`] or comes there, look at its condition.
+/// DISPATCH. The caller knows that the thread is alive until `mark` is done.
 pub(crate) fn wake_when(hal: HalRef<'_>, thread: &Thread, mark: impl FnOnce()) {
-    let dispatcher = &hal::system(hal).dispatcher;
     if !ptr::eq(thread.system(), hal.system()) {
         hal.bug_check(BugCheckKind::ForeignObject, format_args!("an event or lock is shared between two machines"));
     }
-    dispatcher.lock(hal);
-    mark();
-    if thread.state() == State::Parked {
-        make_ready(hal, thread);
-    }
-    dispatcher.unlock(hal);
+    with_lock(hal, |locked| {
+        mark();
+        if thread.state() == State::Parked {
+            locked.make_ready(thread);
+        }
+    });
 }
 
 /// Makes a new thread ready. DISPATCH.
 pub(crate) fn launch(hal: HalRef<'_>, thread: &Thread) {
-    let dispatcher = &hal::system(hal).dispatcher;
-    dispatcher.lock(hal);
-    make_ready(hal, thread);
-    dispatcher.unlock(hal);
+    with_lock(hal, |locked| locked.make_ready(thread));
 }
 
-/// With the dispatcher lock held: `thread` becomes ready, and a CPU that should run it is told.
-fn make_ready(hal: HalRef<'_>, thread: &Thread) {
-    thread.set_state(State::Ready);
-    // SAFETY: the dispatcher lock is held.
-    let ready = unsafe { hal::system(hal).dispatcher.ready() };
-    let here = hal::percpu(hal);
-    if beats(thread, here) {
-        set_standby(here, thread, ready);
-        hal.set_pending(pending::RESCHEDULE);
-        return;
+/// Hands over the work that ISRs have left here, then looks whether another thread should run. At DISPATCH, interrupts on.
+///
+/// # Safety
+/// `cpu` is this CPU, and `left` from its [`work_queue::Left::take`].
+#[inline(always)]
+pub(crate) unsafe fn reschedule(hal: HalRef<'_>, cpu: &PerCpu, left: *mut Work) {
+    let mut locked = Locked::take(hal);
+    let me = hal::current_thread(hal);
+    // SAFETY: the same contract.
+    let woken = unsafe { work_queue::hand_over_all(&mut locked, left) };
+    if let Some(next) = locked.take_next(cpu, me, woken) {
+        if !me.is_idle() {
+            me.set_state(State::Ready);
+            locked.put_back(cpu, me);
+        }
+        locked.switch_to(cpu, me, next);
     }
-    ready.push_back(thread);
-    if let Some(cpu) = other_for(hal, thread) {
-        request_reschedule(hal, cpu);
-    }
+    locked.release();
 }
 
-/// With the dispatcher lock held: `thread`, which beats what runs on `cpu`, is to run there next, or the thread that
-/// already was, if that is no worse.
-fn set_standby(cpu: &PerCpu, thread: &Thread, ready: &mut ReadyQueues) {
-    // SAFETY: null or a ready thread, which is alive.
-    match unsafe { cpu.sched.standby.load(Relaxed).as_ref() } {
-        Some(other) if other.priority() >= thread.priority() => return ready.push_back(thread),
-        Some(other) => ready.push_front(other),
-        None => {}
+impl<'c> Locked<'c> {
+    /// Takes the lock. DISPATCH.
+    #[inline(always)]
+    pub(crate) fn take(hal: HalRef<'c>) -> Self {
+        let system = hal::system(hal);
+        system.dispatcher.word.lock(hal);
+        Locked { hal, system }
     }
-    cpu.sched.standby.store(ptr::from_ref(thread).cast_mut(), Relaxed);
-}
 
-/// With the dispatcher lock held: takes the thread that stands by for `cpu`, if no better one is ready.
-fn take_standby(cpu: &PerCpu, ready: &mut ReadyQueues) -> Option<NonNull<Thread>> {
-    let thread = NonNull::new(cpu.sched.standby.load(Relaxed))?;
-    cpu.sched.standby.store(ptr::null_mut(), Relaxed);
-    // SAFETY: a ready thread, which is alive.
-    let standby = unsafe { thread.as_ref() };
-    if ready.has_better(standby.priority()) {
-        ready.push_front(standby);
-        return None;
+    /// Gives the lock up.
+    #[inline(always)]
+    pub(crate) fn release(self) {
+        self.system.dispatcher.word.unlock(self.hal);
     }
-    Some(thread)
-}
 
-/// With the dispatcher lock held: takes the best thread for `cpu`.
-fn take_best(cpu: &PerCpu, ready: &mut ReadyQueues) -> Option<NonNull<Thread>> {
-    take_standby(cpu, ready).or_else(|| ready.take_best(cpu.number()))
+    pub(crate) fn hal(&self) -> HalRef<'c> {
+        self.hal
+    }
+
+    #[inline(always)]
+    fn ready(&mut self) -> &mut ReadyQueues {
+        // SAFETY: the word is held, and this is borrowed for as long as the reference lives.
+        unsafe { &mut *self.system.dispatcher.ready.get() }
+    }
+
+    /// `thread` becomes ready, and a CPU that should run it is told.
+    pub(crate) fn make_ready(&mut self, thread: &Thread) {
+        thread.set_state(State::Ready);
+        let here = hal::percpu(self.hal);
+        if !beats(thread, here) {
+            self.ready().push_back(thread);
+            if let Some(cpu) = other_for(self.hal, thread) {
+                request_reschedule(self.hal, cpu);
+            }
+            return;
+        }
+        // SAFETY: null or a ready thread, which is alive.
+        match unsafe { here.sched.standby.load(Relaxed).as_ref() } {
+            Some(other) if other.priority() >= thread.priority() => return self.ready().push_back(thread),
+            Some(other) => self.ready().push_front(other),
+            None => {}
+        }
+        here.sched.standby.store(ptr::from_ref(thread).cast_mut(), Relaxed);
+        self.hal.set_pending(pending::RESCHEDULE);
+    }
+
+    /// Takes the thread to run on `cpu` instead of `me`, if there is one: `woken`, which is not ready yet, if it is the best.
+    #[inline(always)]
+    fn take_next(&mut self, cpu: &PerCpu, me: &Thread, woken: Option<&'c Thread>) -> Option<&'c Thread> {
+        match woken {
+            // Directly: never ready, never standing by.
+            Some(woken)
+                if cpu.sched.standby.load(Relaxed).is_null()
+                    && beats(woken, cpu)
+                    && !self.ready().has_better(woken) =>
+            {
+                Some(woken)
+            }
+            _ => self.take_other(cpu, me, woken),
+        }
+    }
+
+    #[cold]
+    fn take_other(&mut self, cpu: &PerCpu, me: &Thread, woken: Option<&'c Thread>) -> Option<&'c Thread> {
+        if let Some(woken) = woken {
+            self.make_ready(woken);
+        }
+        self.take_standby(cpu).or_else(|| self.take_better(cpu, me))
+    }
+
+    /// `me` loses its CPU: it is the first of its equals, unless its time is over.
+    #[inline(always)]
+    fn put_back(&mut self, cpu: &PerCpu, me: &Thread) {
+        if cpu.sched.slice_end() != SLICE_OVER {
+            self.ready().push_front(me);
+        } else {
+            self.ready().push_back(me);
+        }
+    }
+
+    /// Takes the thread that stands by for `cpu`, if no better one is ready. It beats what runs there.
+    fn take_standby(&mut self, cpu: &PerCpu) -> Option<&'c Thread> {
+        // SAFETY: null or a ready thread, which is alive.
+        let standby: &'c Thread = unsafe { cpu.sched.standby.load(Relaxed).as_ref() }?;
+        cpu.sched.standby.store(ptr::null_mut(), Relaxed);
+        if self.ready().has_better(standby) {
+            self.ready().push_front(standby);
+            return None;
+        }
+        Some(standby)
+    }
+
+    /// Takes the best ready thread for `cpu`, if it is better than `me`, which runs there, or as good when the slice is over.
+    fn take_better(&mut self, cpu: &PerCpu, me: &Thread) -> Option<&'c Thread> {
+        let slice_over = cpu.sched.slice_end() == SLICE_OVER;
+        let best = self.ready().best_priority(cpu.number());
+        if best > me.priority() || best == me.priority() && slice_over {
+            return self.take_best(cpu);
+        }
+        if slice_over {
+            // Nobody is left to share with.
+            cpu.sched.slice_end.store(u64::MAX, Relaxed);
+        }
+        share_time(self.hal, cpu, me.priority(), best);
+        None
+    }
+
+    fn take_best(&mut self, cpu: &PerCpu) -> Option<&'c Thread> {
+        // SAFETY: a ready thread is alive.
+        self.ready().take_best(cpu.number()).map(|thread| unsafe { &*thread.as_ptr() })
+    }
+
+    /// The running thread, `me`, goes on when somebody has made it ready again. Returns then.
+    #[inline(always)]
+    pub(crate) fn switch_away(&mut self, me: &Thread) {
+        me.set_state(State::Parked);
+        self.switch_to_best(me);
+    }
+
+    #[inline(always)]
+    fn switch_to_best(&mut self, me: &Thread) {
+        let cpu = hal::percpu(self.hal);
+        let best = self.take_standby(cpu).or_else(|| self.take_best(cpu));
+        // SAFETY: a CPU's idle thread is never freed.
+        let next = best.unwrap_or_else(|| unsafe { &*cpu.sched.idle.load(Relaxed) });
+        self.switch_to(cpu, me, next);
+    }
+
+    /// `next` runs here; returns when `me` runs again.
+    #[inline(always)]
+    fn switch_to(&mut self, cpu: &PerCpu, me: &Thread, next: &Thread) {
+        next.set_state(State::Running);
+        cpu.sched.running_priority.store(next.priority(), Relaxed);
+        cpu.sched.slice_end.store(u64::MAX, Relaxed);
+        if self.ready().has_equal(next) {
+            let best = self.ready().best_priority(cpu.number());
+            share_time(self.hal, cpu, next.priority(), best);
+        }
+        if self.system.cpus().len() > 1 {
+            offer_rest(self, cpu);
+        }
+        cpu.current_word().store(ptr::from_ref(next).cast_mut(), Relaxed);
+        self.hal.switch(me.context(), next.context());
+    }
 }
 
 /// Whether `thread` should run on `cpu` instead of what runs there.
+#[inline(always)]
 fn beats(thread: &Thread, cpu: &PerCpu) -> bool {
     thread.may_run_on(cpu.number()) && running_priority(cpu) < thread.priority()
 }
@@ -246,10 +357,9 @@ fn other_for<'c>(hal: HalRef<'c>, thread: &Thread) -> Option<&'c PerCpu> {
 /// Tells another CPU for which a better thread is ready than it runs to look. One is enough: when it has taken its thread
 /// it does the same. So no thread stays ready beside a CPU that runs a worse one.
 #[inline(never)]
-fn offer_rest(hal: HalRef<'_>, here: &PerCpu) {
-    let system = hal::system(hal);
-    // SAFETY: the dispatcher lock is held.
-    let ready = unsafe { system.dispatcher.ready() };
+fn offer_rest(locked: &mut Locked<'_>, here: &PerCpu) {
+    let (hal, system) = (locked.hal, locked.system);
+    let ready = locked.ready();
     let wanting = |cpu: &&PerCpu| {
         cpu.number() != here.number()
             && !cpu.sched.requested.load(Relaxed)
@@ -269,58 +379,9 @@ fn request_reschedule(hal: HalRef<'_>, cpu: &PerCpu) {
     }
 }
 
+#[inline(always)]
 fn running_priority(cpu: &PerCpu) -> u8 {
     cpu.sched.running_priority.load(Relaxed)
-}
-
-/// Looks whether another thread should run here. At DISPATCH, interrupts on.
-pub(crate) fn reschedule(hal: HalRef<'_>) {
-    let dispatcher = &hal::system(hal).dispatcher;
-    dispatcher.lock(hal);
-    let cpu = hal::percpu(hal);
-    let me = hal::current_thread(hal);
-    let slice_over = cpu.sched.slice_end() == SLICE_OVER;
-    // SAFETY: the dispatcher lock is held.
-    let ready = unsafe { dispatcher.ready() };
-    let standby = take_standby(cpu, ready);
-    let best = if standby.is_some() { u8::MAX } else { ready.best_priority(cpu.number()) };
-    if best > me.priority() || best == me.priority() && slice_over {
-        let next = standby.or_else(|| ready.take_best(cpu.number()));
-        if !me.is_idle() {
-            me.set_state(State::Ready);
-            if slice_over { ready.push_back(me) } else { ready.push_front(me) }
-        }
-        switch_to(hal, cpu, me, next);
-    } else {
-        if slice_over {
-            // Nobody is left to share with.
-            cpu.sched.slice_end.store(u64::MAX, Relaxed);
-        }
-        share_time(hal, cpu, me.priority(), best);
-    }
-    dispatcher.unlock(hal);
-}
-
-/// With the dispatcher lock held, at DISPATCH: `next` (or the idle thread) runs here; returns when `me` runs again.
-fn switch_to(hal: HalRef<'_>, cpu: &PerCpu, me: &Thread, next: Option<NonNull<Thread>>) {
-    // SAFETY: ready threads are alive, and a CPU's idle thread for ever.
-    let next = unsafe { &*next.map_or(cpu.sched.idle.load(Relaxed), NonNull::as_ptr) };
-    next.set_state(State::Running);
-    cpu.sched.running_priority.store(next.priority(), Relaxed);
-    cpu.sched.slice_end.store(u64::MAX, Relaxed);
-    // SAFETY: the dispatcher lock is held.
-    let ready = unsafe { hal::system(hal).dispatcher.ready() };
-    if ready.has(next.priority()) {
-        share_time(hal, cpu, next.priority(), ready.best_priority(cpu.number()));
-    }
-    if hal::system(hal).cpus().len() > 1 {
-        offer_rest(hal, cpu);
-    }
-    if ptr::eq(me, next) {
-        return;
-    }
-    cpu.current_word().store(ptr::from_ref(next).cast_mut(), Relaxed);
-    hal.switch(me.context(), next.context());
 }
 
 /// With the dispatcher lock held: when an equal is ready, the thread that runs here has a time slice.
@@ -334,26 +395,21 @@ fn share_time(hal: HalRef<'_>, cpu: &PerCpu, running: u8, best: u8) {
 
 /// The first code of a new thread: its first switch left the dispatcher lock held and the level at DISPATCH.
 pub(crate) fn first_switch_done(hal: HalRef<'_>) {
-    hal::system(hal).dispatcher.unlock(hal);
+    hal::system(hal).dispatcher.word.unlock(hal);
 }
 
 /// The running thread ends: it never runs again. At DISPATCH.
 pub(crate) fn end_thread(hal: HalRef<'_>) {
-    let system = hal::system(hal);
     let me = hal::current_thread(hal);
-    system.dispatcher.lock(hal);
-    me.set_state(State::Ended);
-    let cpu = hal::percpu(hal);
-    // SAFETY: the dispatcher lock is held.
-    let next = take_best(cpu, unsafe { system.dispatcher.ready() });
-    switch_to(hal, cpu, me, next);
+    with_lock(hal, |locked| {
+        me.set_state(State::Ended);
+        locked.switch_to_best(me);
+    });
 }
 
 /// Waits until every thread that has ended before the call has switched away for good. DISPATCH.
 pub(crate) fn settle_ended(hal: HalRef<'_>) {
-    let dispatcher = &hal::system(hal).dispatcher;
-    dispatcher.lock(hal);
-    dispatcher.unlock(hal);
+    with_lock(hal, |_| ());
 }
 
 /// Makes the context that calls this CPU's idle thread, and idles in it.

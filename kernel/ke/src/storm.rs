@@ -99,8 +99,14 @@ impl StormWatch {
     /// `true`: a storm.
     #[inline(always)]
     pub(crate) fn one_more_unclaimed(&self) -> bool {
-        self.unclaimed.fetch_add(1, Relaxed);
+        self.count_unclaimed();
         self.in_a_row.fetch_add(1, Relaxed) + 1 >= STORM
+    }
+
+    /// One that somebody else may have claimed.
+    #[inline(always)]
+    pub(crate) fn count_unclaimed(&self) {
+        self.unclaimed.fetch_add(1, Relaxed);
     }
 
     /// An interrupt was claimed, or all is forgiven.

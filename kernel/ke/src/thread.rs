@@ -12,15 +12,17 @@ use crate::{
     hal::{self, Context, HalRef, Point},
     level::{Dispatch, MayWait, Passive, irql},
     raw_dpc::{DpcKind, RawDpc},
+    ready_queue::PRIORITIES,
     sched,
     spin_lock::SpinLock,
     system::System,
     wait::Gone,
     work,
+    work_queue::Work,
 };
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{
-    fmt,
+    fmt, hint,
     panic::Location,
     ptr::{self, NonNull},
     sync::atomic::{
@@ -45,15 +47,22 @@ pub enum State {
     Ended,
 }
 
-/// A thread.
+/// A thread. `repr(C)`: its address is that of its context, so that a switch needs no other.
+#[repr(C)]
 pub struct Thread {
     context: Context,
     name: &'static str,
+    /// The bit of the priority's number.
+    rank: u64,
+    /// Below [`PRIORITIES`].
     priority: u8,
     affinity: Option<CpuSet>,
     system: *const System,
     state: AtomicU8,
-    pub(crate) next_ready: AtomicPtr<Thread>,
+    /// In a ready queue, or among those who wait for work.
+    pub(crate) next: AtomicPtr<Thread>,
+    /// The work that ended its wait for some.
+    pub(crate) handed: AtomicPtr<Work>,
     alerts: AtomicUsize,
     in_work_item: AtomicBool,
     main: SpinLock<Option<Main>>,
@@ -174,11 +183,13 @@ impl Thread {
         Thread {
             context: Context::default(),
             name: options.name,
+            rank: 1 << priority,
             priority,
             affinity: options.affinity.clone(),
             system,
             state: AtomicU8::new(State::Parked as u8),
-            next_ready: AtomicPtr::default(),
+            next: AtomicPtr::default(),
+            handed: AtomicPtr::default(),
             alerts: AtomicUsize::new(0),
             in_work_item: AtomicBool::new(false),
             main: SpinLock::new(main),
@@ -193,8 +204,17 @@ impl Thread {
     }
 
     /// 1 to 31; 0 for an idle thread.
+    #[inline]
     pub fn priority(&self) -> u8 {
+        // SAFETY: `new` clamps it.
+        unsafe { hint::assert_unchecked(usize::from(self.priority) < PRIORITIES) };
         self.priority
+    }
+
+    /// The bit of its priority's number.
+    #[inline]
+    pub(crate) fn rank(&self) -> u64 {
+        self.rank
     }
 
     /// Where it stands; stale as soon as it is read.

@@ -106,10 +106,6 @@ impl WaitList {
         WaitList { head: ptr::null(), last: ptr::null() }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.head.is_null()
-    }
-
     fn push(&mut self, block: &WaitBlock) {
         block.next.store(ptr::null_mut(), Relaxed);
         // SAFETY: linked blocks are alive (invariant above).

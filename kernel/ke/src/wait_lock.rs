@@ -48,15 +48,21 @@ impl WaitWord {
         }
     }
 
+    #[inline(always)]
     pub(crate) fn try_acquire(&self, hal: HalRef<'_>) -> bool {
         let me = hal.current_thread().addr();
         self.owner.compare_exchange(0, me, Acquire, Relaxed).is_ok()
     }
 
+    #[inline(always)]
     pub(crate) fn acquire(&self, at: &mut At<'_, Passive>) {
-        if self.try_acquire(at.hal) {
-            return;
+        if !self.try_acquire(at.hal) {
+            self.wait_for(at);
         }
+    }
+
+    #[cold]
+    fn wait_for(&self, at: &mut At<'_, Passive>) {
         let me = hal::current_thread(at.hal);
         if self.owner.load(Relaxed) & !CONTENDED == ptr::from_ref(me).addr() {
             at.hal.bug_check(

@@ -3,31 +3,26 @@
 //! A bounded pool of worker threads takes items in the order they came. When items wait and every worker is blocked,
 //! one more is started.
 //!
-//! **Invariant:** an item is in the pool's queue at most once. It may be queued again as soon as its routine has started,
-//! and may then overlap itself.
+//! **Invariant:** an item may be queued again as soon as its routine has started, and may then overlap itself.
 //!
 //! **Invariant:** a queued or running item is alive: a [`WorkItem`]'s link holds a reference, an interrupt's is flushed.
 
 use crate::{
     at::At,
     barrier,
-    event::Event,
-    hal::{self, Point},
+    hal::{self, HalRef, Point},
     level::{Dispatch, Level, MayWait, Passive, irql},
-    raw_dpc::{DpcKind, RawDpc},
     spin_lock::SpinLock,
     thread::{self, Thread, ThreadOptions},
     wait::{Patience, WaitList, wait_on},
+    work_queue::{Work, WorkQueue},
 };
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{
     fmt,
     panic::Location,
-    ptr::{self, NonNull},
-    sync::atomic::{
-        AtomicBool, AtomicPtr, AtomicU32,
-        Ordering::{AcqRel, Acquire, Relaxed, Release},
-    },
+    ptr,
+    sync::atomic::{AtomicPtr, Ordering::Relaxed},
 };
 
 /// The pool never has more workers than this.
@@ -40,113 +35,75 @@ pub(crate) struct WorkKind {
     pub(crate) routine: unsafe fn(*const (), &mut At<'_, Passive>),
 }
 
-/// What the pool queues.
+/// What the pool queues. `repr(C)`: its queue's [`Work`] is first.
+#[repr(C)]
 pub(crate) struct RawWork {
-    queued: AtomicBool,
-    /// Queued or running, how many times. Changes under the pool's lock.
-    outstanding: AtomicU32,
-    /// Set when `outstanding` becomes 0, under the pool's lock.
-    idle: Event,
-    next: AtomicPtr<RawWork>,
+    work: Work,
     context: AtomicPtr<()>,
     kind: &'static WorkKind,
-    /// Brings it from DIRQL to DISPATCH.
-    carrier: RawDpc,
-}
-
-const CARRIER: DpcKind = DpcKind { routine: carry, name: || "work item" };
-
-/// # Safety
-/// `item` is the [`RawWork`] whose carrier this is.
-unsafe fn carry(dpc: NonNull<RawDpc>, mut at: At<'_, Dispatch>) {
-    // SAFETY: called as a DPC's routine.
-    let item = unsafe { RawDpc::begin(dpc) };
-    // SAFETY: by the contract; a queued item is alive.
-    push(&mut at, unsafe { &*item.cast::<RawWork>() });
 }
 
 impl RawWork {
     pub(crate) const fn new(kind: &'static WorkKind) -> Self {
-        RawWork {
-            queued: AtomicBool::new(false),
-            outstanding: AtomicU32::new(0),
-            idle: Event::new(),
-            next: AtomicPtr::new(ptr::null_mut()),
-            context: AtomicPtr::new(ptr::null_mut()),
-            kind,
-            carrier: RawDpc::new(&CARRIER),
-        }
+        RawWork { work: Work::new(), context: AtomicPtr::new(ptr::null_mut()), kind }
     }
 
     /// Before the first use, where the item stays.
     pub(crate) fn place(&self, context: *const ()) {
         self.context.store(context.cast_mut(), Relaxed);
-        self.carrier.set_context(ptr::from_ref(self).cast());
+    }
+
+    /// Before it is queued: the pool of which machine does it.
+    pub(crate) fn bind(&self, hal: HalRef<'_>) {
+        self.work.bind(&hal::system(hal).work.queue);
     }
 
     /// Queues it. `false`: it is queued already and has not started. At DISPATCH or above.
     ///
     /// # Safety
-    /// `self` was placed and stays alive until its routine has run.
-    #[inline]
+    /// `self` was placed and bound, and stays alive until its routine has run.
+    #[inline(always)]
     pub(crate) unsafe fn queue<L: Level>(&self, at: &mut At<'_, L>, linked: impl FnOnce()) -> bool {
-        if self.queued.swap(true, AcqRel) {
-            return false;
-        }
-        linked();
-        if L::IRQL > irql::DISPATCH {
-            // SAFETY: alive by the contract; its carrier's context is itself.
-            unsafe { self.carrier.insert_here(at.hal) };
-        } else {
-            // SAFETY: the caller is at DISPATCH, and `at` is borrowed for as long as this token lives.
-            push(&mut unsafe { At::<Dispatch>::mint(at.hal) }, self);
-        }
-        true
+        // SAFETY: by the contract; the pool is never freed.
+        unsafe { self.work.queue(at, linked) }
     }
 
     /// Waits until it is neither queued nor running. An item that always queues itself again is never flushed.
     pub(crate) fn flush(&self, at: &mut At<'_, Passive>) {
         let pool = &hal::system(at.hal).work;
-        while self.queued.load(Acquire) || self.outstanding.load(Acquire) != 0 {
-            if self.outstanding.load(Acquire) == 0 {
-                barrier::flush_queued_dpcs(at);
-            }
-            let waited = self.idle.wait_with(at, Patience::FOREVER);
+        let mut idle = false;
+        while !idle {
+            let is_idle = |_: &mut WaitList, _: &mut At<'_, Dispatch>| {
+                idle = self.work.is_idle_or_watched();
+                idle
+            };
+            let waited = wait_on(at, &pool.flushers, Patience::FOREVER, is_idle, |flushers| flushers);
             debug_assert!(waited.is_ok(), "a wait without a deadline or an alert ends by its grant");
         }
-        // The worker that set `idle` did so under this lock: it is done with the item now.
-        drop(pool.queue.acquire(at));
     }
 }
 
 /// The pool.
 pub(crate) struct WorkPool {
-    queue: SpinLock<Queue>,
-    workers: AtomicU32,
-    blocked: AtomicU32,
-    grow: Event,
+    queue: WorkQueue,
+    /// Those who wait for items: woken whenever one of these is idle.
+    flushers: SpinLock<WaitList>,
+    /// The queue of the thread that starts workers, and what asks it to.
+    balance: WorkQueue,
+    grow: Work,
     dropped: SpinLock<Vec<Box<dyn DropAtPassive>>>,
     reaper: RawWork,
 }
-
-struct Queue {
-    first: *const RawWork,
-    last: *const RawWork,
-    idle: WaitList,
-}
-
-// SAFETY: queued items are alive and may be run on any CPU.
-unsafe impl Send for Queue {}
 
 const REAPER: WorkKind = WorkKind { routine: drop_all };
 
 impl WorkPool {
     pub(crate) fn new() -> Self {
         WorkPool {
-            queue: SpinLock::new(Queue { first: ptr::null(), last: ptr::null(), idle: WaitList::new() }),
-            workers: AtomicU32::new(0),
-            blocked: AtomicU32::new(0),
-            grow: Event::new(),
+            queue: WorkQueue::new(),
+            flushers: SpinLock::new(WaitList::new()),
+            balance: WorkQueue::new(),
+            grow: Work::new(),
             dropped: SpinLock::new(Vec::new()),
             reaper: RawWork::new(&REAPER),
         }
@@ -155,69 +112,37 @@ impl WorkPool {
     /// Starts the first worker, and the thread that starts more.
     pub(crate) fn start(&self, at: &mut At<'_, Passive>) -> Result<(), thread::SpawnError> {
         self.reaper.place(ptr::from_ref(self).cast());
+        self.reaper.bind(at.hal);
+        self.grow.bind(&self.balance);
+        // SAFETY: bound just now; the pool is never freed.
+        unsafe { self.queue.when_short_of_threads(&self.grow) };
         self.add_worker(at)?;
         let options = ThreadOptions::named("work balance").priority(WORKER_PRIORITY + 1);
-        thread::spawn(at, options, |at| {
-            let pool = &hal::system(at.hal).work;
-            while !at.hal.dead() {
-                // This thread uses no device, so nothing alerts it.
-                let _ = pool.grow.wait(at);
-                pool.grow.clear(at);
-                if pool.needs_worker(at) {
-                    // Without memory the items wait for a worker that is blocked now.
-                    let _ = pool.add_worker(at);
-                }
+        thread::spawn(at, options, |at| hal::system(at.hal).work.balance(at)).map(drop)
+    }
+
+    /// The thread that starts workers.
+    fn balance(&self, at: &mut At<'_, Passive>) {
+        while !at.hal.dead() {
+            if self.balance.take(at).is_none() {
+                continue;
             }
-        })
-        .map(drop)
+            self.grow.begin();
+            if self.queue.threads_if_short(at).is_some_and(|workers| workers < MAX_WORKERS) {
+                // Without memory the items wait for a worker that is blocked now.
+                let _ = self.add_worker(at);
+            }
+            let _nobody_watches = self.grow.end();
+        }
     }
 
     fn add_worker(&self, at: &mut At<'_, Passive>) -> Result<(), thread::SpawnError> {
-        self.workers.fetch_add(1, Relaxed);
+        self.queue.count_thread(at, true);
         let spawned = thread::spawn(at, ThreadOptions::named("worker").priority(WORKER_PRIORITY), work);
         if spawned.is_err() {
-            self.workers.fetch_sub(1, Relaxed);
+            self.queue.count_thread(at, false);
         }
         spawned.map(drop)
-    }
-
-    /// Items wait, and nobody is left to take them.
-    fn needs_worker<L: crate::AtMost<Dispatch>>(&self, at: &mut At<'_, L>) -> bool {
-        let workers = self.workers.load(Relaxed);
-        let waiting = self.queue.with(at, |queue, _| !queue.first.is_null() && queue.idle.is_empty());
-        waiting && self.blocked.load(Relaxed) >= workers && workers < MAX_WORKERS
-    }
-}
-
-fn push(at: &mut At<'_, Dispatch>, item: &RawWork) {
-    let pool = &hal::system(at.hal).work;
-    let woken = pool.queue.with(at, |queue, at| {
-        if item.outstanding.fetch_add(1, Relaxed) == 0 {
-            item.idle.clear(at);
-        }
-        item.next.store(ptr::null_mut(), Relaxed);
-        // SAFETY: linked items are alive.
-        match unsafe { queue.last.as_ref() } {
-            Some(last) => last.next.store(ptr::from_ref(item).cast_mut(), Relaxed),
-            None => queue.first = item,
-        }
-        queue.last = item;
-        queue.idle.grant_first(at.hal)
-    });
-    if !woken && pool.needs_worker(at) {
-        pool.grow.set(at);
-    }
-}
-
-impl Queue {
-    fn pop(&mut self) -> Option<*const RawWork> {
-        // SAFETY: linked items are alive.
-        let item = unsafe { self.first.as_ref() }?;
-        self.first = item.next.load(Relaxed);
-        if self.first.is_null() {
-            self.last = ptr::null();
-        }
-        Some(item)
     }
 }
 
@@ -226,19 +151,11 @@ fn work(at: &mut At<'_, Passive>) {
     let pool = &hal::system(at.hal).work;
     let me = hal::current_thread(at.hal);
     while !at.hal.dead() {
-        let mut taken = None;
-        let take = |queue: &mut Queue, _: &mut At<'_, Dispatch>| {
-            taken = queue.pop();
-            taken.is_some()
-        };
-        let waited = wait_on(at, &pool.queue, Patience::FOREVER, take, |queue| &mut queue.idle);
-        debug_assert!(waited.is_ok(), "a wait without a deadline or an alert ends by its grant");
-        // Granted: something was pushed, unless another worker has it by now.
-        let Some(item) = taken.or_else(|| pool.queue.with(at, |queue, _| queue.pop())) else { continue };
-        // SAFETY: outstanding, so alive until this worker says that it is done, under the pool's lock.
-        let item = unsafe { &*item };
+        let Some(work) = pool.queue.take(at) else { continue };
+        // SAFETY: the pool's queue holds the first fields of `RawWork`s, alive until their routine says that it is done.
+        let item = unsafe { work.cast::<RawWork>().as_ref() };
         let (kind, context) = (item.kind, item.context.load(Relaxed));
-        item.queued.store(false, Release);
+        item.work.begin();
         me.set_in_work_item(true);
         // SAFETY: whoever queued it promised that the routine may be called with this context.
         unsafe { (kind.routine)(context, at) };
@@ -248,11 +165,10 @@ fn work(at: &mut At<'_, Passive>) {
 
 /// The routine has run: nothing of `item` is touched after this by its worker.
 pub(crate) fn finished(at: &mut At<'_, Passive>, item: &RawWork) {
-    hal::system(at.hal).work.queue.with(at, |_, at| {
-        if item.outstanding.fetch_sub(1, Release) == 1 {
-            item.idle.set(at);
-        }
-    });
+    if item.work.end() {
+        let pool = &hal::system(at.hal).work;
+        pool.flushers.with(at, |flushers, at| while flushers.grant_first(at.hal) {});
+    }
 }
 
 /// Waits until all is gone that was left to the workers to drop: by a DPC that was the last to hold something, by a thread
@@ -266,18 +182,14 @@ pub fn flush_dropped(at: &mut At<'_, Passive>) {
 /// [`unblocked`].
 pub(crate) fn blocking(at: &mut At<'_, Passive>, thread: &Thread) {
     if thread.is_in_work_item() {
-        let pool = &hal::system(at.hal).work;
-        pool.blocked.fetch_add(1, Relaxed);
-        if pool.needs_worker(at) {
-            pool.grow.set(at);
-        }
+        hal::system(at.hal).work.queue.count_blocked(at, true);
     }
 }
 
 /// The wait is over.
 pub(crate) fn unblocked(at: &mut At<'_, Passive>, thread: &Thread) {
     if thread.is_in_work_item() {
-        hal::system(at.hal).work.blocked.fetch_sub(1, Relaxed);
+        hal::system(at.hal).work.queue.count_blocked(at, false);
     }
 }
 
@@ -361,12 +273,13 @@ impl<R: WorkRoutine> WorkItem<R> {
     }
 
     fn enqueue_at<L: Level>(&self, at: &mut At<'_, L>) -> bool {
+        self.object.raw.bind(at.hal);
         // The link's own reference; `run` takes it back.
         let linked = || {
             let _ = Arc::into_raw(self.object.clone());
         };
         if L::IRQL >= irql::DISPATCH {
-            // SAFETY: placed in `new`, and the link's reference keeps it alive.
+            // SAFETY: placed in `new`, bound above, and the link's reference keeps it alive.
             return unsafe { self.object.raw.queue(at, linked) };
         }
         // SAFETY: `L` is below DISPATCH, so it is `Passive`, and `at` is borrowed for as long as this token lives.

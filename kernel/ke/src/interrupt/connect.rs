@@ -232,8 +232,8 @@ impl<R: ServiceRoutine> Interrupt<R> {
         })?;
         let ask = match R::Level::PASSIVE {
             true => Ask::AtPassive(serve::at_passive::<R>),
-            false if self.lock.ceiling() > irql => Ask::AtDirql(serve::raised::<R>),
-            false => Ask::AtDirql(serve::plain::<R>),
+            false if self.lock.ceiling() > irql => Ask::AtDirql(serve::member_raised::<R>),
+            false => Ask::AtDirql(serve::member::<R>),
         };
         let member =
             Member { head: Arc::as_ptr(self).cast(), ask, shares, active: true, moved: moving::note_moved::<R> };
@@ -266,6 +266,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
             *self.context.get() = Some(context);
             *self.machine.get() = Some(mem::transmute::<HalRef<'_>, HalRef<'static>>(hal));
         }
+        self.work.bind(hal);
         self.head.level.store(u32::from(irql), Relaxed);
         self.head.vector.store(attached.place().1, Relaxed);
         self.head.set_routine(self.routine_for(irql));

@@ -283,7 +283,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
     #[inline]
     fn queue_work_item_at<L: Level>(&self, at: &mut At<'_, L>) -> bool {
         if L::IRQL >= irql::DISPATCH {
-            // SAFETY: as in `queue_dpc`; disconnecting flushes the work item too.
+            // SAFETY: as in `queue_dpc`; bound by connecting, and disconnecting flushes the work item too.
             return self.is_connected() && unsafe { self.work.queue(at, || ()) };
         }
         // SAFETY: `L` is below DISPATCH, so it is `Passive`, and `at` is borrowed for as long as this token lives.

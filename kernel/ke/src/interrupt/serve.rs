@@ -4,7 +4,7 @@ use super::{Claim, Interrupt, ServiceRoutine};
 use crate::{
     at::At,
     dispatch::Head,
-    hal::{self, HalWord, Point, from_word},
+    hal::{self, HalRef, HalWord, Point, from_word},
     level::{Dirql, Dispatch, Passive, irql},
     raw_dpc::RawDpc,
     work,
@@ -20,11 +20,9 @@ impl<R: ServiceRoutine> Interrupt<R> {
     /// # Safety
     /// Called by a dispatch routine at the ceiling, which does not hold the lock.
     #[inline(always)]
-    unsafe fn serve(&self, word: HalWord) -> Claim {
-        // SAFETY: the stub passes what it was given.
-        let hal = unsafe { from_word(word) };
+    unsafe fn serve(&self, hal: HalRef<'_>) -> Claim {
         // SAFETY: by the contract.
-        let claim = unsafe {
+        unsafe {
             self.lock.body().with_word(hal, |state| {
                 self.head.count_one();
                 // SAFETY: here code at DIRQL begins on this CPU; `R::Level` is not `Passive`, or it were not connected.
@@ -34,10 +32,31 @@ impl<R: ServiceRoutine> Interrupt<R> {
                 at.note(if claim == Claim::Mine { Point::IsrMine } else { Point::IsrNotMine }, self.address());
                 claim
             })
-        };
-        if claim == Claim::NotMine && self.watch.unclaimed_at(self.head.count()) {
-            // On a line's member it changes nothing: the line has a watch of its own.
+        }
+    }
+
+    /// As [`Self::serve`], for an interrupt that is alone on its vector.
+    ///
+    /// # Safety
+    /// As [`Self::serve`].
+    #[inline(always)]
+    unsafe fn serve_alone(&self, hal: HalRef<'_>) {
+        // SAFETY: the same contract.
+        if unsafe { self.serve(hal) } == Claim::NotMine && self.watch.unclaimed_at(self.head.count()) {
             self.head.notice_storm();
+        }
+    }
+
+    /// As [`Self::serve`], for a member of a line, which has a watch of its own.
+    ///
+    /// # Safety
+    /// As [`Self::serve`].
+    #[inline(always)]
+    unsafe fn serve_as_member(&self, hal: HalRef<'_>) -> Claim {
+        // SAFETY: the same contract.
+        let claim = unsafe { self.serve(hal) };
+        if claim == Claim::NotMine {
+            self.watch.count_unclaimed();
         }
         claim
     }
@@ -48,8 +67,8 @@ impl<R: ServiceRoutine> Interrupt<R> {
 /// # Safety
 /// `head` is the head of a connected `Interrupt<R>`, in service at its class.
 pub(super) unsafe extern "sysv64-unwind" fn single<R: ServiceRoutine>(head: *const Head, word: HalWord) {
-    // SAFETY: the same contract.
-    let _claim = unsafe { plain::<R>(head, word) };
+    // SAFETY: by the contract; the head is the first field, and the stub passes what it was given.
+    unsafe { (*head.cast::<Interrupt<R>>()).serve_alone(from_word(word)) }
 }
 
 /// A lone owner whose lock has a higher ceiling than the vector's class.
@@ -57,35 +76,44 @@ pub(super) unsafe extern "sysv64-unwind" fn single<R: ServiceRoutine>(head: *con
 /// # Safety
 /// As [`single`].
 pub(super) unsafe extern "sysv64-unwind" fn single_raised<R: ServiceRoutine>(head: *const Head, word: HalWord) {
-    // SAFETY: the same contract.
-    let _claim = unsafe { raised::<R>(head, word) };
+    // SAFETY: the same contract, and the stub passes what it was given.
+    unsafe { raised::<R, _>(head, from_word(word), |this, hal| this.serve_alone(hal)) }
 }
 
 /// As [`single`], for a walk over the members of a line.
 ///
 /// # Safety
 /// As [`single`].
-#[inline(always)]
-pub(super) unsafe fn plain<R: ServiceRoutine>(head: *const Head, word: HalWord) -> Claim {
+pub(super) unsafe fn member<R: ServiceRoutine>(head: *const Head, hal: HalRef<'_>) -> Claim {
     // SAFETY: by the contract; the head is the first field.
-    unsafe { (*head.cast::<Interrupt<R>>()).serve(word) }
+    unsafe { (*head.cast::<Interrupt<R>>()).serve_as_member(hal) }
 }
 
 /// As [`single_raised`], for a walk over the members of a line.
 ///
 /// # Safety
 /// As [`single`].
+pub(super) unsafe fn member_raised<R: ServiceRoutine>(head: *const Head, hal: HalRef<'_>) -> Claim {
+    // SAFETY: the same contract.
+    unsafe { raised::<R, _>(head, hal, |this, hal| this.serve_as_member(hal)) }
+}
+
+/// Runs `serve` at the ceiling.
+///
+/// # Safety
+/// As [`single`].
 #[inline(always)]
-pub(super) unsafe fn raised<R: ServiceRoutine>(head: *const Head, word: HalWord) -> Claim {
+unsafe fn raised<R: ServiceRoutine, T>(
+    head: *const Head,
+    hal: HalRef<'_>,
+    serve: impl FnOnce(&Interrupt<R>, HalRef<'_>) -> T,
+) -> T {
     // SAFETY: by the contract; the head is the first field.
     let this = unsafe { &*head.cast::<Interrupt<R>>() };
-    // SAFETY: the stub passes what it was given; code at DIRQL begins here.
-    let mut at = unsafe { At::<Dirql>::mint(from_word(word)) };
-    let raised = at.raise_to_dirql(this.lock.ceiling());
-    // SAFETY: at the ceiling now.
-    let claim = unsafe { this.serve(word) };
-    drop(raised);
-    claim
+    // SAFETY: code at DIRQL begins here.
+    let mut at = unsafe { At::<Dirql>::mint(hal) };
+    let _raised = at.raise_to_dirql(this.lock.ceiling());
+    serve(this, hal)
 }
 
 /// The ISR's run at PASSIVE, in the thread of its line.

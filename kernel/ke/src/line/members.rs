@@ -1,6 +1,6 @@
 //! The interrupt objects of a line, and how each is asked whether an interrupt was its own.
 
-use crate::{at::At, dispatch::Head, hal::HalWord, interrupt::Claim, level::Passive};
+use crate::{at::At, dispatch::Head, hal::HalRef, interrupt::Claim, level::Passive};
 use alloc::{boxed::Box, vec::Vec};
 
 /// One interrupt object on a line.
@@ -24,7 +24,7 @@ pub(crate) enum Ask {
     AtPassive(AskAtPassive),
 }
 
-pub(super) type AskAtDirql = unsafe fn(*const Head, HalWord) -> Claim;
+pub(super) type AskAtDirql = unsafe fn(*const Head, HalRef<'_>) -> Claim;
 pub(super) type AskAtPassive = unsafe fn(*const Head, &mut At<'_, Passive>) -> Claim;
 
 // SAFETY: a member's object is alive while it is connected, and may be used from any CPU.
@@ -59,10 +59,6 @@ impl Members {
     /// Whether one of `all` is asked.
     pub(super) fn any_active(all: &[Member]) -> bool {
         all.iter().any(|member| member.active)
-    }
-
-    pub(super) fn any_at_passive(&self) -> bool {
-        !self.at_passive.is_empty()
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {

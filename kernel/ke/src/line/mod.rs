@@ -47,7 +47,8 @@ pub use walk::MOST_PASSES;
 pub struct Line {
     head: Head,
     members: AtomicPtr<Members>,
-    /// Whether a member's ISR runs at PASSIVE.
+    /// Whether there are members whose ISR runs at DIRQL, and such whose ISR runs at PASSIVE.
+    has_dirql: AtomicBool,
     has_pass: AtomicBool,
     mode: Mode,
     place: Place,
@@ -86,6 +87,7 @@ impl Line {
         let line = Arc::new(Line {
             head: Head::new(walk::level, walk::storm, vector >> 4, "shared line"),
             members: AtomicPtr::new(Box::into_raw(Members::of(Vec::new()))),
+            has_dirql: AtomicBool::new(false),
             has_pass: AtomicBool::new(false),
             mode,
             place: Place::new(cpu, vector),
@@ -100,7 +102,7 @@ impl Line {
         line.head.vector.store(vector, Relaxed);
         let address = Arc::as_ptr(&line).cast();
         line.watch.place(address);
-        line.pass.place(address);
+        line.pass.place();
         line
     }
 
@@ -233,9 +235,9 @@ impl Line {
         }
         self.replace(at, all);
         if nobody_at_passive && let Some(thread) = setup.take() {
-            self.end_pass(at, thread);
+            self.join_pass(at, thread);
         }
-        // The report and the carrier may still be queued.
+        // The report may still be queued.
         barrier::flush_queued_dpcs(at);
     }
 
@@ -260,7 +262,8 @@ impl Line {
     /// With `setup` held.
     fn replace(&self, at: &mut At<'_, Passive>, all: Vec<Member>) {
         let members = Members::of(all);
-        self.has_pass.store(members.any_at_passive(), Relaxed);
+        self.has_dirql.store(!members.at_dirql.is_empty(), Relaxed);
+        self.has_pass.store(!members.at_passive.is_empty(), Relaxed);
         let old = self.members.swap(Box::into_raw(members), AcqRel);
         self.settle_source(&mut at.raise_to_dirql(irql::DEVICE_HIGHEST).at);
         barrier::on_cpu(at, block_of(at.hal, self.cpu()));
@@ -326,7 +329,8 @@ impl Line {
             (Mode::LevelSensitive, false) => walk::level,
             (Mode::Latched, false) => walk::edge,
             (Mode::LevelSensitive, true) => walk::level_with_pass,
-            (Mode::Latched, true) => walk::edge_with_pass,
+            (Mode::Latched, true) if self.has_dirql.load(Relaxed) => walk::edge_with_pass,
+            (Mode::Latched, true) => walk::edge_for_pass,
         }
     }
 }

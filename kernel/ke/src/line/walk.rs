@@ -10,7 +10,7 @@ use super::{Line, block_of};
 use crate::{
     at::At,
     dispatch::Head,
-    hal::{HalWord, from_word},
+    hal::{HalRef, HalWord, from_word},
     interrupt::Claim,
     level::{Dirql, Dispatch},
     raw_dpc::{DpcKind, RawDpc},
@@ -26,44 +26,44 @@ pub(super) const REPORT: DpcKind = DpcKind { routine: report_storm, name: || "in
 /// # Safety
 /// As every [`crate::dispatch::DispatchRoutine`]; `head` is the head of a [`Line`].
 pub(super) unsafe extern "sysv64-unwind" fn level(head: *const Head, word: HalWord) {
-    // SAFETY: by the contract; the head is the first field.
-    let line = unsafe { &*head.cast::<Line>() };
+    // SAFETY: by the contract: the head is the first field, and the stub passes what it was given.
+    let (line, hal) = unsafe { (&*head.cast::<Line>(), from_word(word)) };
     line.head.count_one();
     // SAFETY: in service.
-    if unsafe { line.ask(word, true) } == Claim::NotMine {
-        // SAFETY: the stub passes what it was given; code at DIRQL.
-        line.nobody_claimed(&mut unsafe { At::<Dirql>::mint(from_word(word)) });
+    if unsafe { line.ask(hal, true) } == Claim::NotMine {
+        // SAFETY: code at DIRQL begins here.
+        line.nobody_claimed(&mut unsafe { At::<Dirql>::mint(hal) });
     }
 }
 
 /// # Safety
 /// As [`level`].
 pub(super) unsafe extern "sysv64-unwind" fn edge(head: *const Head, word: HalWord) {
-    // SAFETY: by the contract; the head is the first field.
-    let line = unsafe { &*head.cast::<Line>() };
+    // SAFETY: by the contract: the head is the first field, and the stub passes what it was given.
+    let (line, hal) = unsafe { (&*head.cast::<Line>(), from_word(word)) };
     line.head.count_one();
     // SAFETY: in service.
-    if unsafe { line.ask_until_clean(word) } == Claim::NotMine {
-        // SAFETY: the stub passes what it was given; code at DIRQL.
-        line.nobody_claimed(&mut unsafe { At::<Dirql>::mint(from_word(word)) });
+    if unsafe { line.ask_until_clean(hal) } == Claim::NotMine {
+        // SAFETY: code at DIRQL begins here.
+        line.nobody_claimed(&mut unsafe { At::<Dirql>::mint(hal) });
     }
 }
 
 /// # Safety
 /// As [`level`].
 pub(super) unsafe extern "sysv64-unwind" fn level_with_pass(head: *const Head, word: HalWord) {
-    // SAFETY: by the contract; the head is the first field.
-    let line = unsafe { &*head.cast::<Line>() };
+    // SAFETY: by the contract: the head is the first field, and the stub passes what it was given.
+    let (line, hal) = unsafe { (&*head.cast::<Line>(), from_word(word)) };
     line.head.count_one();
     // SAFETY: in service.
-    if unsafe { line.ask(word, true) } == Claim::Mine {
+    if unsafe { line.ask(hal, true) } == Claim::Mine {
         line.watch.claimed();
         return;
     }
-    // SAFETY: the stub passes what it was given; code at DIRQL.
-    let mut at = unsafe { At::<Dirql>::mint(from_word(word)) };
+    // SAFETY: code at DIRQL begins here.
+    let mut at = unsafe { At::<Dirql>::mint(hal) };
     // SAFETY: in service.
-    if unsafe { line.want_pass(false, &mut at) } {
+    if unsafe { line.pass.want(&mut at) } {
         // Before the end of interrupt, until the pass is over.
         line.mask_more(&mut at);
     }
@@ -72,17 +72,36 @@ pub(super) unsafe extern "sysv64-unwind" fn level_with_pass(head: *const Head, w
 /// # Safety
 /// As [`level`].
 pub(super) unsafe extern "sysv64-unwind" fn edge_with_pass(head: *const Head, word: HalWord) {
-    // SAFETY: by the contract; the head is the first field.
-    let line = unsafe { &*head.cast::<Line>() };
+    // SAFETY: by the contract: the head is the first field, and the stub passes what it was given.
+    let (line, hal) = unsafe { (&*head.cast::<Line>(), from_word(word)) };
     line.head.count_one();
     let again = line.pass.take_again();
     // SAFETY: in service. Whatever they claim, the edge may also be one of a member at PASSIVE.
-    let claimed = unsafe { line.ask_until_clean(word) } == Claim::Mine;
-    // SAFETY: the stub passes what it was given; code at DIRQL.
-    let mut at = unsafe { At::<Dirql>::mint(from_word(word)) };
+    let claimed = unsafe { line.ask_until_clean(hal) } == Claim::Mine;
+    // SAFETY: code at DIRQL begins here.
+    let mut at = unsafe { At::<Dirql>::mint(hal) };
     // A replay too: an edge that came since it was asked for is one with it. It counts as claimed, as it may be nobody's.
+    if claimed || again {
+        // SAFETY: in service.
+        unsafe { line.pass.want_claimed(&mut at) };
+    } else {
+        // SAFETY: in service.
+        unsafe { line.pass.want(&mut at) };
+    }
+}
+
+/// On an edge line all of whose members are at PASSIVE.
+///
+/// # Safety
+/// As [`level`].
+pub(super) unsafe extern "sysv64-unwind" fn edge_for_pass(head: *const Head, word: HalWord) {
+    // SAFETY: by the contract: the head is the first field, and the stub passes what it was given.
+    let (line, hal) = unsafe { (&*head.cast::<Line>(), from_word(word)) };
+    line.head.count_one();
+    // SAFETY: code at DIRQL begins here.
+    let mut at = unsafe { At::<Dirql>::mint(hal) };
     // SAFETY: in service.
-    unsafe { line.want_pass(claimed || again, &mut at) };
+    unsafe { line.pass.want(&mut at) };
 }
 
 /// Put into the head when the clock noticed a storm ([`Head::notice_storm`]): masks the line.
@@ -90,11 +109,11 @@ pub(super) unsafe extern "sysv64-unwind" fn edge_with_pass(head: *const Head, wo
 /// # Safety
 /// As [`level`].
 pub(super) unsafe extern "sysv64-unwind" fn storm(head: *const Head, word: HalWord) {
-    // SAFETY: by the contract; the head is the first field.
-    let line = unsafe { &*head.cast::<Line>() };
+    // SAFETY: by the contract: the head is the first field, and the stub passes what it was given.
+    let (line, hal) = unsafe { (&*head.cast::<Line>(), from_word(word)) };
     line.head.count_one();
-    // SAFETY: the stub passes what it was given; code at DIRQL.
-    line.begin_storm(StormCause::StarvesThreads, &mut unsafe { At::<Dirql>::mint(from_word(word)) });
+    // SAFETY: code at DIRQL begins here.
+    line.begin_storm(StormCause::StarvesThreads, &mut unsafe { At::<Dirql>::mint(hal) });
 }
 
 impl Line {
@@ -103,16 +122,18 @@ impl Line {
     /// # Safety
     /// In service on the line's CPU.
     #[inline(always)]
-    unsafe fn ask(&self, word: HalWord, first_only: bool) -> Claim {
+    unsafe fn ask(&self, hal: HalRef<'_>, first_only: bool) -> Claim {
         let mut claim = Claim::NotMine;
-        // SAFETY: above DISPATCH on the line's CPU; a member's object is alive while it is in the array.
-        unsafe {
-            for &(head, ask) in &self.current().at_dirql {
-                if ask(head, word) == Claim::Mine {
-                    claim = Claim::Mine;
-                    if first_only {
-                        break;
-                    }
+        // SAFETY: above DISPATCH on the line's CPU.
+        let mut left = &unsafe { self.current() }.at_dirql[..];
+        // Advanced before the call: then nothing of this member has to be kept over it.
+        while let Some((&(head, ask), others)) = left.split_first() {
+            left = others;
+            // SAFETY: a member's object is alive while it is in the array.
+            if unsafe { ask(head, hal) } == Claim::Mine {
+                claim = Claim::Mine;
+                if first_only {
+                    break;
                 }
             }
         }
@@ -122,17 +143,17 @@ impl Line {
     /// # Safety
     /// In service on the line's CPU.
     #[inline(always)]
-    unsafe fn ask_until_clean(&self, word: HalWord) -> Claim {
+    unsafe fn ask_until_clean(&self, hal: HalRef<'_>) -> Claim {
         let mut claim = Claim::NotMine;
         for _ in 0..MOST_PASSES {
             // SAFETY: the same contract.
-            match unsafe { self.ask(word, false) } {
+            match unsafe { self.ask(hal, false) } {
                 Claim::Mine => claim = Claim::Mine,
                 Claim::NotMine => return claim,
             }
         }
-        // SAFETY: the stub passes what it was given; code at DIRQL.
-        self.begin_storm(StormCause::ClaimsWithoutEnd, &mut unsafe { At::<Dirql>::mint(from_word(word)) });
+        // SAFETY: code at DIRQL begins here.
+        self.begin_storm(StormCause::ClaimsWithoutEnd, &mut unsafe { At::<Dirql>::mint(hal) });
         claim
     }
 
