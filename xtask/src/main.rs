@@ -6,6 +6,8 @@ mod bench;
 mod boot;
 mod budgets;
 mod console;
+#[cfg_attr(not(target_os = "linux"), path = "ivshmem_elsewhere.rs")]
+mod ivshmem;
 mod lint;
 mod machine;
 mod qemu_cases;

@@ -1,9 +1,9 @@
 //! Somebody outside of the machine: types keys, moves the mouse, sends bytes down a serial line, presses the power button,
-//! pulls a device out, while a boot runs.
+//! pulls a device out, rings the doorbells of shared memory, while a boot runs.
 //!
 //! The machine gets a second serial port, which leads here. The kernel's commands (`i8042 watch`, `serial count`,
 //! `button count`, `unplug`) say `ready` there and then what has arrived, so both ends count, and the one outside never runs ahead of
-//! what the device can hold.
+//! what the device can hold. Who rings has the shared memory to say all this in.
 
 pub mod cases;
 mod control;
@@ -11,6 +11,7 @@ mod line;
 
 use crate::{
     boot::{self, Console, Outcome},
+    ivshmem::{self, Peer, Server},
     machine::Machine,
     symbols::Symbols,
 };
@@ -42,6 +43,8 @@ pub enum Outside {
     Eject(&'static str),
     /// The guest takes the power off that device itself, behind its driver's back.
     PowerOff(&'static str),
+    /// The guest's ivshmem is rung by a peer, all of so many vectors in each of so many rounds, and rings back.
+    Rings { vectors: u16, rounds: u32 },
 }
 
 /// The kernel's name for the edu device behind a port that can lose it: the second one.
@@ -56,6 +59,19 @@ impl Outside {
             Outside::Presses(count) => format!("button count {count} {PORT}"),
             Outside::Eject(_) => format!("unplug wait {HOT_PLUGGED} {PORT}"),
             Outside::PowerOff(_) => format!("unplug now {HOT_PLUGGED} {PORT}"),
+            Outside::Rings { rounds, .. } => format!("ivshmem echo {} {rounds}", ivshmem::HERE),
+        }
+    }
+
+    /// The device of QEMU's that it takes, if not every QEMU has it.
+    pub fn needs(self) -> Option<&'static str> {
+        matches!(self, Outside::Rings { .. }).then_some(ivshmem::DEVICE)
+    }
+
+    fn server(self) -> Result<Option<Server>> {
+        match self {
+            Outside::Rings { vectors, .. } => Server::listen(vectors).map(Some),
+            _ => Ok(None),
         }
     }
 
@@ -70,6 +86,7 @@ impl Outside {
             Outside::Presses(count) => (1..=count).try_for_each(|n| press(n, control, line)),
             Outside::Eject(id) => eject(id, control, line),
             Outside::PowerOff(id) => power_off(id, control, line),
+            Outside::Rings { .. } => bail!("a peer has no use for the serial line"),
         }
     }
 }
@@ -93,11 +110,18 @@ pub fn boot(
         "-qmp".into(),
         format!("tcp:{}", control.local_addr()?),
     ]);
+    let server = outside.server()?;
+    machine.extra.extend(server.iter().flat_map(Server::arguments));
     let deadline = Instant::now() + limit;
     let somebody = thread::spawn(move || {
+        // First, because QEMU waits for it.
+        let peer = server.map(|server| server.accept(deadline)).transpose()?;
         let mut line = Line::accept(&port, deadline)?;
         let mut control = Control::accept(&control, deadline)?;
-        outside.run(&mut line, &mut control)
+        match (outside, peer) {
+            (Outside::Rings { rounds, .. }, Some(mut peer)) => ring(rounds, &mut peer, deadline),
+            _ => outside.run(&mut line, &mut control),
+        }
     });
     let outcome = boot::boot(qemu, &machine, symbols, Console::Quiet, Some(limit))?;
     let done = somebody.join().unwrap_or_else(|_| bail!("the thread that acts from outside panicked"));
@@ -150,6 +174,21 @@ fn power_off(id: &str, control: &mut Control, line: &mut Line) -> Result<()> {
 
 /// What lets the guest go on, once we have seen what it has said.
 const ANSWER: &[u8] = b"\n";
+
+/// Rings all vectors of the guest at once, and goes on when it has rung each back, once, and has counted as many.
+fn ring(rounds: u32, peer: &mut Peer, deadline: Instant) -> Result<()> {
+    // The guest rings when it is ready.
+    peer.wait(0, deadline)?;
+    for round in 1..=rounds {
+        (0..peer.vectors()).try_for_each(|vector| peer.ring(vector))?;
+        for vector in 0..peer.vectors() {
+            let (rung, counted) = (peer.wait(vector, deadline)?, peer.word(vector)?);
+            ensure!(rung == 1, "in round {round} the guest has rung vector {vector} {rung} times");
+            ensure!(counted == round, "in round {round} the guest has counted {counted} rings of vector {vector}");
+        }
+    }
+    Ok(())
+}
 
 /// Sends `count` bytes at full speed; the guest must have read all of them, or counted what it dropped.
 fn bytes(count: u32, line: &mut Line) -> Result<()> {

@@ -3,19 +3,31 @@
 use crate::{
     accel,
     boot::{self, Console},
+    ivshmem::{Peer, Server},
     machine::{Accel, Apic, Machine, states_accel},
     setup,
     symbols::Symbols,
     workspace,
 };
 use anyhow::Result;
-use std::{io::IsTerminal, process::ExitCode, time::Duration};
+use std::{
+    io::IsTerminal,
+    process::ExitCode,
+    thread,
+    time::{Duration, Instant},
+};
 
 /// What runs where nobody can type.
 const DEFAULT_COMMANDS: &str = "devices; edu factorial 12; edu dma; interrupts";
 
 /// The time a boot with commands gets. Translated code on a loaded machine is slow; a hang is rare.
 const DEFAULT_LIMIT: Duration = Duration::from_secs(180);
+
+/// How many vectors `--ivshmem` gives the device.
+const IVSHMEM_VECTORS: u16 = 4;
+
+/// The time QEMU gets to begin.
+const CONNECT_LIMIT: Duration = Duration::from_secs(60);
 
 #[derive(clap::Args)]
 pub struct RunArgs {
@@ -34,6 +46,9 @@ pub struct RunArgs {
     /// End QEMU after this many seconds (180 with commands, none at the prompt)
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<u64>,
+    /// Give the machine an ivshmem whose only peer, number 0, rings back whatever vector it is rung by
+    #[arg(long)]
+    ivshmem: bool,
     /// Install what is missing without asking
     #[arg(long)]
     yes: bool,
@@ -50,7 +65,8 @@ pub fn run(args: RunArgs) -> Result<ExitCode> {
 
     let at_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let interactive = at_terminal && args.exec.is_none();
-    let machine = Machine {
+    let server = args.ivshmem.then(|| Server::listen(IVSHMEM_VECTORS)).transpose()?;
+    let mut machine = Machine {
         accel: if states_accel(&args.qemu) { Accel::Stated } else { accel::choose(&qemu, &kernel, &symbols)? },
         smp: args.smp,
         memory: args.mem,
@@ -60,6 +76,7 @@ pub fn run(args: RunArgs) -> Result<ExitCode> {
         ..Machine::new(&kernel)
     };
     accel::check_apic(&qemu, &machine)?;
+    machine.extra.extend(server.iter().flat_map(Server::arguments));
     eprintln!(
         "Booting in QEMU {} ({}, {} CPUs, {}, APIC {})",
         qemu.version, machine.accel, machine.smp, machine.memory, machine.apic
@@ -69,6 +86,13 @@ pub fn run(args: RunArgs) -> Result<ExitCode> {
     }
     let console = if interactive { Console::Interactive } else { Console::Shown };
     let limit = args.timeout.map(Duration::from_secs).or((!interactive).then_some(DEFAULT_LIMIT));
+    if let Some(server) = server {
+        // It ends with this process.
+        thread::spawn(move || {
+            let echoed = server.accept(Instant::now() + CONNECT_LIMIT).and_then(Peer::echo);
+            echoed.unwrap_or_else(|error| eprintln!("the ivshmem peer gives up: {error:#}"))
+        });
+    }
     let outcome = boot::boot(&qemu.program, &machine, &symbols, console, limit)?;
     if outcome.ending.exit_code() != 0 {
         eprint!("{}", outcome.complaints);

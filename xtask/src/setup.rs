@@ -16,6 +16,14 @@ pub struct Qemu {
     pub version: String,
 }
 
+impl Qemu {
+    /// Whether it was built with the device `name`.
+    pub fn has_device(&self, name: &str) -> bool {
+        let help = Command::new(&self.program).args(["-M", "none", "-device", "help"]).output();
+        help.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(&format!("name \"{name}\"")))
+    }
+}
+
 /// How to get QEMU with one package manager: the commands, without `sudo`.
 struct Manager {
     program: &'static str,

@@ -120,10 +120,17 @@ fn boots(cases: &[Case], qemu: &Qemu, symbols: &Symbols, has_x2apic: bool, round
         let name = if round == 0 { case.name.clone() } else { format!("{}, again {round}", case.name) };
         if case.machine.apic == Apic::X2apic && !has_x2apic {
             report.skip(&name, &format!("QEMU {} has no x2APIC under TCG", qemu.version));
+        } else if let Some(device) = lacks(qemu, case) {
+            report.skip(&name, &format!("QEMU {} was built without {device}", qemu.version));
         } else {
             report.step(&name, || run_case(case, qemu, symbols));
         }
     }
+}
+
+/// The device that a boot needs and QEMU lacks.
+fn lacks(qemu: &Qemu, case: &Case) -> Option<&'static str> {
+    case.outside?.needs().filter(|device| !qemu.has_device(device))
 }
 
 fn run_case(case: &Case, qemu: &Qemu, symbols: &Symbols) -> Result<()> {

@@ -9,6 +9,8 @@
 //! DISPATCH  evt_dpc         sets the vector's event
 //! PASSIVE   Ivshmem::wait   goes on
 //! ```
+//!
+//! A ring says no more than that somebody rang; what else there is to say stands in the memory that the peers share.
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -16,7 +18,7 @@
 extern crate alloc;
 
 use alloc::vec::Vec;
-use framework::{Signal, prelude::*};
+use framework::{Mmio, OutOfRange, RegisterBlock, Signal, prelude::*};
 
 registers! {
     /// BAR 0. The two registers before are for devices without messages.
@@ -26,12 +28,22 @@ registers! {
     }
 }
 
+/// BAR 2: the memory that all peers share, as words. What they mean is an agreement between the peers.
+struct Shared(Mmio);
+
+impl RegisterBlock for Shared {
+    fn map(mmio: &Mmio) -> Result<Self, OutOfRange> {
+        mmio.part(0, mmio.len()).map(Shared)
+    }
+}
+
 /// What a device that is gone answers; while it has not been told yet it answers likewise.
 const NO_POSITION: u32 = u32::MAX;
 
 /// A started device.
 pub struct Ivshmem {
     regs: Regs,
+    shared: Shared,
     vectors: Vec<Vector>,
 }
 
@@ -54,7 +66,7 @@ impl Device for Ivshmem {
         let vectors = (0..hw.interrupts())
             .map(|_| Ok(Vector { interrupt: hw.interrupt(Doorbell, 0).create()?, rung: Event::new() }))
             .collect::<Result<Vec<_>>>()?;
-        Ok(Ivshmem { regs: hw.map_bar(at, 0)?, vectors })
+        Ok(Ivshmem { regs: hw.map_bar(at, 0)?, shared: hw.map_bar(at, 2)?, vectors })
     }
 
     /// An ISR that asks nobody must be alone with its interrupt.
@@ -132,6 +144,17 @@ impl Ivshmem {
             }
             rung.wait(at)?;
         }
+    }
+
+    /// Word `n` of the shared memory. A device that is gone answers all ones. Any IRQL.
+    pub fn word<L: Level>(&self, at: &mut At<'_, L>, n: u16) -> Result<u32, OutOfRange> {
+        Ok(self.shared.0.register::<u32>(usize::from(n) * size_of::<u32>())?.read(at))
+    }
+
+    /// Writes word `n` of the shared memory. A peer that is rung after this sees it. Any IRQL.
+    pub fn set_word<L: Level>(&self, at: &mut At<'_, L>, n: u16, value: u32) -> Result<(), OutOfRange> {
+        self.shared.0.register::<u32>(usize::from(n) * size_of::<u32>())?.write(at, value);
+        Ok(())
     }
 
     fn vector(&self, number: u16) -> Result<&Vector> {

@@ -153,3 +153,19 @@ fn without_messages_it_refuses_to_start() {
         });
     });
 }
+
+#[test]
+fn what_is_written_to_the_shared_memory_is_there_up_to_its_end() {
+    run_once(1, |machine| {
+        on_device(machine, |_, device, at| {
+            let work = |dev: &Ivshmem, at: &mut At<'_, Passive>| {
+                assert_eq!((dev.word(at, 0), dev.set_word(at, 1, 0x1234_5678)), (Ok(0), Ok(())));
+                assert_eq!((dev.word(at, 0), dev.word(at, 1)), (Ok(0), Ok(0x1234_5678)));
+                // The model has 4 KiB.
+                assert_eq!(dev.word(at, 1023), Ok(0));
+                assert!(dev.word(at, 1024).is_err() && dev.set_word(at, 1024, 1).is_err());
+            };
+            device.with(at, work).expect("it is started");
+        });
+    });
+}

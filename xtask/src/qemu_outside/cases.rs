@@ -2,7 +2,7 @@
 
 use super::Outside;
 use crate::{
-    machine::Machine,
+    machine::{Apic, Machine},
     qemu_cases::{
         Case,
         Check::{self, DeviceFreed, Says},
@@ -24,12 +24,27 @@ pub fn cases(kernel: &Path) -> Vec<Case> {
         let machine = Machine { exec: Some(outside.command()), ..Machine::new(kernel) };
         cases.push(case(name.into(), machine, outside, &[Says(says)]));
     }
+    cases.extend(rung(kernel));
     cases.extend(unplugged(kernel));
     cases
 }
 
 fn case(name: String, machine: Machine, outside: Outside, checks: &[Check]) -> Case {
     Case { name, machine, ending: Ending::Success, checks: checks.to_vec(), outside: Some(outside), limit: LIMIT }
+}
+
+/// A peer in another process and the guest ring one another.
+fn rung(kernel: &Path) -> Vec<Case> {
+    const OUTSIDE: Outside = Outside::Rings { vectors: 8, rounds: 2000 };
+    let mut cases = Vec::new();
+    for apic in [Apic::Xapic, Apic::X2apic] {
+        for smp in [1, 4] {
+            let machine = Machine { apic, smp, exec: Some(OUTSIDE.command()), ..Machine::new(kernel) };
+            let name = format!("a peer rings 8 vectors of ivshmem, {smp} CPUs, {apic}");
+            cases.push(case(name, machine, OUTSIDE, &[Says("16000 rings came and 16000 went")]));
+        }
+    }
+    cases
 }
 
 /// A device leaves the bus while three threads use it.
