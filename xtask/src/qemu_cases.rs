@@ -40,6 +40,8 @@ pub enum Check {
     HighBar,
     /// At least this many sequences of the one-instruction sweep, all well, each at some positions.
     Swept { sequences: usize },
+    /// Every conformance case passed; none was left out but for want of CPUs.
+    Conforms,
     /// All that was to be counted was exact, over at least this many ISRs.
     CommonSection { isrs: u32 },
     /// Stops and starts of a device that interrupts: at least so many found its interrupt pending, in service, and
@@ -92,6 +94,20 @@ pub fn cases(kernel: &Path) -> Vec<Case> {
         }
     }
     for apic in [Apic::Xapic, Apic::X2apic] {
+        for smp in [1, 2, 4] {
+            add(format!("conformance, {smp} CPUs, {apic}"), Ending::Success, &[Conforms], &|machine| {
+                machine.apic = apic;
+                machine.smp = smp;
+                machine.exec = Some("conformance; interrupts".into());
+                machine.extra = on_the_line_of_the_first(3);
+            });
+        }
+    }
+    add("passive-level ISRs under one lock".into(), Ending::Success, &[Says(" 0 overlaps")], &|machine| {
+        machine.exec = Some("twins 50".into());
+        machine.extra = ["-device", "edu"].map(String::from).into();
+    });
+    for apic in [Apic::Xapic, Apic::X2apic] {
         add(format!("one-instruction sweep, {apic}"), Ending::Success, &[Swept { sequences: 10 }], &|machine| {
             machine.apic = apic;
             machine.smp = 1;
@@ -125,7 +141,7 @@ pub fn cases(kernel: &Path) -> Vec<Case> {
     cases
 }
 
-/// Puts `devices` edus on the interrupt line of the first: every fourth slot has the same.
+/// Puts `devices` edus on one interrupt line.
 fn share_a_line(machine: &mut Machine, apic: Apic, smp: u32, devices: usize) {
     machine.apic = apic;
     machine.smp = smp;
@@ -135,9 +151,13 @@ fn share_a_line(machine: &mut Machine, apic: Apic, smp: u32, devices: usize) {
     let line = format!("apic={apic} lines={} exec={commands}", names.join(","));
     machine.exec = Some(commands.into());
     machine.extra = vec!["-append".into(), line];
-    for slot in ["07.0", "0b.0"].iter().take(devices - 1) {
-        machine.extra.extend(["-device".into(), format!("edu,addr={slot}")]);
-    }
+    machine.extra.extend(on_the_line_of_the_first(devices));
+}
+
+/// More edus: every fourth slot has the line of the first.
+fn on_the_line_of_the_first(devices: usize) -> Vec<String> {
+    let more = ["07.0", "0b.0"].into_iter().take(devices - 1);
+    more.flat_map(|slot| ["-device".into(), format!("edu,addr={slot}")]).collect()
 }
 
 /// Says what `output` lacks.
@@ -148,6 +168,7 @@ pub fn check(check: Check, output: &str) -> Result<()> {
         SharedLine { devices } => qemu_lines::counts_agree(output, devices)?,
         HighBar => high_bar(output)?,
         Swept { sequences } => swept(output, sequences)?,
+        Conforms => conforms(output)?,
         CommonSection { isrs } => qemu_stress::common_section(output, isrs)?,
         Cycles { each } => qemu_stress::cycles(output, each)?,
         DeviceFreed => qemu_objects::device_freed(output)?,
@@ -186,6 +207,15 @@ fn swept(output: &str, wanted: usize) -> Result<()> {
         complete += 1;
     }
     ensure!(complete >= wanted, "{complete} sequences were swept, {wanted} must");
+    Ok(())
+}
+
+fn conforms(output: &str) -> Result<()> {
+    let line = output.lines().find(|line| line.starts_with("CONFORMANCE ")).context("no line says `CONFORMANCE`")?;
+    ensure!(line.contains(" 0 failed"), "{line}");
+    let mut others = output.lines().filter(|line| line.starts_with("-- ") && !line.ends_with(" CPUs"));
+    ensure!(others.next().is_none(), "a case was left out: {output}");
+    ensure!(output.lines().any(|line| line.starts_with("ok c")), "no case has passed");
     Ok(())
 }
 
@@ -254,6 +284,16 @@ mod tests {
     }
 
     #[test]
+    fn every_case_conforms_or_wants_more_cpus() {
+        let good = "ok c27_x\n-- c34_y: needs 2 CPUs\nCONFORMANCE 1 passed, 0 failed, 1 left out\n";
+        assert!(check(Conforms, good).is_ok());
+        refused(Conforms, "CONFORMANCE 1 passed, 1 failed, 0 left out\n", "1 failed");
+        refused(Conforms, &good.replace("2 CPUs", "3 edu devices on one line"), "was left out");
+        refused(Conforms, &good.replace("ok c27", "FAILED c27"), "no case has passed");
+        refused(Conforms, "ok c27_x\n", "no line says");
+    }
+
+    #[test]
     fn a_bug_check_names_its_callback_and_a_line() {
         let isr = Crash { names: &["evt_isr"] };
         let report = "*** BUG CHECK panic in an ISR\n  #0 0x1\n       edu::evt_isr at drivers/edu/src/lib.rs:7\n";
@@ -270,10 +310,11 @@ mod tests {
         let count = |apic: Apic| {
             cases.iter().filter(|case| case.machine.apic == apic).map(|case| case.machine.smp).sum::<u32>()
         };
-        let each = 1 + 2 + 4 + (1 + 1 + 4 + 4) + 1 + (1 + 4);
+        let each = 2 * (1 + 2 + 4) + (1 + 1 + 4 + 4) + 1 + (1 + 4);
         let counted_stops = 2;
         let (xapic, x2apic) = (count(Apic::Xapic), count(Apic::X2apic));
-        assert_eq!((xapic - counted_stops, x2apic), (each, each), "everything, shared lines, the sweep, a peer");
+        let what = "everything, conformance, shared lines, the sweep, a peer";
+        assert_eq!((xapic - counted_stops, x2apic), (each, each), "{what}");
         let mut names: Vec<&str> = cases.iter().map(|case| case.name.as_str()).collect();
         names.sort();
         names.dedup();

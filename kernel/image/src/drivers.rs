@@ -1,6 +1,9 @@
 //! The drivers that are built into the image.
 
-use crate::stress::{Pair, Restless};
+use crate::{
+    conformance::Probe,
+    stress::{Pair, Restless},
+};
 use alloc::{format, string::String, vec::Vec};
 use framework::{Device, Driver};
 
@@ -8,6 +11,7 @@ use framework::{Device, Driver};
 const DRIVERS: &[Driver] = &[
     Driver::of::<edu::Edu>(),
     Driver::of::<faulty::Faulty>(),
+    Driver::of::<Probe>(),
     Driver::of::<Pair>(),
     Driver::of::<Restless>(),
     Driver::of::<serial::Serial>(),
@@ -20,7 +24,7 @@ const DRIVERS: &[Driver] = &[
 ];
 
 /// Those that have edu devices for tests only.
-const FOR_TESTS: &[&str] = &[FAULTY, Pair::NAME, Restless::NAME];
+const FOR_TESTS: &[&str] = &[FAULTY, Probe::NAME, Pair::NAME, Restless::NAME];
 
 /// Those that `drivers=a,b` on the command line names, in its order; without it all but those for tests.
 pub fn chosen(names: Option<&str>) -> Result<Vec<Driver>, String> {

@@ -9,6 +9,8 @@ mod bare;
 #[cfg(target_os = "none")]
 mod bench;
 #[cfg(target_os = "none")]
+mod conformance;
+#[cfg(target_os = "none")]
 mod crash;
 #[cfg(target_os = "none")]
 mod drivers;

@@ -1,10 +1,10 @@
 //! The commands.
 
-use super::{button, edu, ivshmem, machine::Machine, outside, show, tick, unplug, words::Arguments};
-use crate::{bench, crash, drivers::FAULTY, selftest, stress, sweep};
+use super::{button, edu, ivshmem, machine::Machine, outside, show, tick, twins, unplug, words::Arguments};
+use crate::{bench, conformance, crash, drivers::FAULTY, selftest, stress, sweep};
 use alloc::{format, string::String, vec::Vec};
 use faulty::{Faulty, Place};
-use framework::{Device, Status};
+use framework::{Device, Driver, Status};
 use ke::{At, Passive};
 
 /// What a command says when it fails: one line.
@@ -42,7 +42,9 @@ const COMMANDS: &[Command] = &[
         run: outside::count_serial,
     },
     Command { usage: "tick", what: "measures the real-time clock's ticks", run: tick::run },
+    Command { usage: "twins N", what: "passive-level ISRs of all edu devices under one lock", run: twins::run },
     Command { usage: "selftest", what: "checks the core on this machine", run: run_selftest },
+    Command { usage: "conformance", what: "shows the conformance cases on this machine", run: run_conformance },
     Command { usage: STRESS, what: "one section for all, or stops and starts, under interrupts", run: run_stress },
     Command { usage: "bench", what: "runs what `cargo xtask bench` measures, and waits for it", run: run_bench },
     Command { usage: "sweep [NAME]", what: "interrupts every instruction of the core's sequences", run: run_sweep },
@@ -128,6 +130,17 @@ fn run_sweep(machine: &mut Machine, mut words: Arguments<'_>, at: &mut At<'_, Pa
     let only = words.next();
     words.end()?;
     sweep::run(machine.pnp(), only, at)
+}
+
+fn run_conformance(machine: &mut Machine, words: Arguments<'_>, at: &mut At<'_, Passive>) -> Outcome {
+    words.end()?;
+    let before = machine.drivers().first().map(Driver::name);
+    machine.give_first(at, conformance::Probe::NAME)?;
+    let outcome = conformance::run(machine.pnp(), at);
+    if let Some(name) = before {
+        machine.give_first(at, name)?;
+    }
+    outcome
 }
 
 fn run_stress(machine: &mut Machine, mut words: Arguments<'_>, at: &mut At<'_, Passive>) -> Outcome {

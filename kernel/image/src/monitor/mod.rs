@@ -23,6 +23,8 @@ mod show;
 #[cfg(target_os = "none")]
 mod tick;
 #[cfg(target_os = "none")]
+mod twins;
+#[cfg(target_os = "none")]
 mod unplug;
 
 #[cfg(target_os = "none")]

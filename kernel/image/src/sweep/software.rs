@@ -12,14 +12,24 @@ pub fn lock_of_class<T: Default + Send + 'static, L: IsrLevel>(irql: u8) -> Resu
     Ok(lock)
 }
 
-/// Connects to a free vector of the class `irql` of this CPU, the only one, and gives the vector.
+/// Connects to a free vector of the class `irql` of CPU 0, and gives the vector.
 pub fn connect<R: ServiceRoutine<Context = ()>>(
     at: &mut At<'_, Passive>,
     interrupt: &Arc<Interrupt<R>>,
     irql: u8,
 ) -> Result<u8, String> {
+    connect_on(at, interrupt, 0, irql)
+}
+
+/// The same on any CPU.
+pub fn connect_on<R: ServiceRoutine<Context = ()>>(
+    at: &mut At<'_, Passive>,
+    interrupt: &Arc<Interrupt<R>>,
+    cpu: u32,
+    irql: u8,
+) -> Result<u8, String> {
     for vector in (irql << 4..=irql << 4 | 0xf).rev() {
-        let connection = Connection { cpu: 0, vector, mode: Mode::Latched, source: Arc::new(Unmaskable) };
+        let connection = Connection { cpu, vector, mode: Mode::Latched, source: Arc::new(Unmaskable) };
         match interrupt.connect(at, connection, ()) {
             Ok(()) => return Ok(vector),
             Err(ConnectError::VectorTaken { .. }) => {}
@@ -30,7 +40,7 @@ pub fn connect<R: ServiceRoutine<Context = ()>>(
 }
 
 /// A source like edu's message: the core latches what comes while it is masked.
-struct Unmaskable;
+pub struct Unmaskable;
 
 impl Source for Unmaskable {
     fn mask(&self, _: &mut At<'_, Dirql>) -> bool {
