@@ -24,7 +24,12 @@ pub enum Console {
     Shown,
     /// It is shown, and the terminal's input goes to it.
     Interactive,
+    /// It is only captured; when it prompts, this is typed at it, all at once.
+    Typed(&'static str),
 }
+
+/// How the monitor asks for a command.
+pub const PROMPT: &str = "dirql> ";
 
 /// What a boot left behind.
 #[derive(Debug)]
@@ -46,10 +51,16 @@ pub fn boot(
 ) -> Result<Outcome> {
     let mut command = Command::new(qemu);
     command.args(machine.arguments()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.stdin(if console == Console::Interactive { Stdio::inherit() } else { Stdio::null() });
+    command.stdin(match console {
+        Console::Interactive => Stdio::inherit(),
+        Console::Typed(_) => Stdio::piped(),
+        Console::Quiet | Console::Shown => Stdio::null(),
+    });
     let mut child = command.spawn().with_context(|| format!("{} could not be started", qemu.display()))?;
     let mut serial = child.stdout.take().context("QEMU's output was asked for and is missing")?;
     let mut errors = child.stderr.take().context("QEMU's messages were asked for and are missing")?;
+
+    let mut to_type = if let Console::Typed(text) = console { child.stdin.take().zip(Some(text)) } else { None };
 
     let (sender, chunks) = mpsc::channel();
     let reader = thread::spawn(move || {
@@ -73,7 +84,16 @@ pub fn boot(
     let timed_out = loop {
         let left = deadline.map_or(Duration::from_secs(3600), |end| end.saturating_duration_since(Instant::now()));
         match chunks.recv_timeout(left) {
-            Ok(chunk) => transcript.take(&chunk)?,
+            Ok(chunk) => {
+                transcript.take(&chunk)?;
+                if transcript.is_prompting()
+                    && let Some((mut keyboard, text)) = to_type.take()
+                {
+                    // The machine takes it as fast as it can, which may be slower than it talks. If it ends before, its
+                    // ending says so.
+                    thread::spawn(move || keyboard.write_all(text.as_bytes()).ok());
+                }
+            }
             Err(mpsc::RecvTimeoutError::Timeout) if deadline.is_some_and(|end| Instant::now() >= end) => break true,
             Err(mpsc::RecvTimeoutError::Timeout) => {}
             Err(mpsc::RecvTimeoutError::Disconnected) => break false,
@@ -132,8 +152,13 @@ impl Transcript<'_> {
         Ok(())
     }
 
+    /// Whether the monitor waits for a command.
+    fn is_prompting(&self) -> bool {
+        self.line.ends_with(PROMPT.as_bytes())
+    }
+
     fn show(&self, bytes: &[u8]) -> Result<()> {
-        if self.console != Console::Quiet {
+        if matches!(self.console, Console::Shown | Console::Interactive) {
             let mut out = std::io::stdout().lock();
             out.write_all(bytes)?;
             out.flush()?;
@@ -151,11 +176,15 @@ mod tests {
     use super::*;
 
     fn boot_with(commands: &str, limit: Option<Duration>) -> Outcome {
+        boot_with_console(commands, Console::Quiet, limit)
+    }
+
+    fn boot_with_console(commands: &str, console: Console, limit: Option<Duration>) -> Outcome {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         let executable = std::env::current_exe().expect("the test knows its own file");
         let symbols = Symbols::load(&executable, here).expect("the test has debug information");
         let machine = Machine { exec: Some(commands.into()), ..Machine::new(Path::new("kernel")) };
-        boot(&here.join("tests/fake-qemu"), &machine, &symbols, Console::Quiet, limit).expect("it can be started")
+        boot(&here.join("tests/fake-qemu"), &machine, &symbols, console, limit).expect("it can be started")
     }
 
     #[test]
@@ -171,6 +200,12 @@ mod tests {
         assert_eq!(outcome.ending, Ending::CommandFailed);
         assert_eq!(outcome.output, "edu#9: there is no such device\n");
         assert_eq!(outcome.complaints, "a complaint\n");
+    }
+
+    #[test]
+    fn what_is_to_be_typed_waits_for_the_prompt() {
+        let outcome = boot_with_console("prompt", Console::Typed("one\ntwo\n"), Some(Duration::from_secs(60)));
+        assert_eq!(outcome.output, "nothing was typed before\ndirql> one, then two\n");
     }
 
     #[test]

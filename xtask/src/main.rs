@@ -14,6 +14,7 @@ mod qemu_cases;
 mod qemu_lines;
 mod qemu_objects;
 mod qemu_outside;
+mod qemu_prompt;
 mod qemu_stress;
 mod readme;
 mod run;

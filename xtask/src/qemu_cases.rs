@@ -5,6 +5,7 @@ use crate::{
     machine::{Accel, Apic, Machine},
     qemu_lines, qemu_objects,
     qemu_outside::{self, Outside},
+    qemu_prompt,
     qemu_stress::{self, Effort},
     status::Ending,
 };
@@ -47,6 +48,10 @@ pub enum Check {
     /// Stops and starts of a device that interrupts: at least so many found its interrupt pending, in service, and
     /// deferred each, and the objects are the same before and after.
     Cycles { each: u32 },
+    /// These commands and no others at the prompt, in this order, each whole.
+    Prompted(&'static str),
+    /// The interrupts table, with so many by the console's serial port.
+    ConsoleInterrupts { at_least: u64 },
     /// Two tables of objects, the second with one device less and all that belongs to one.
     DeviceFreed,
     /// A bug check, with these words, function names and a source line.
@@ -171,6 +176,8 @@ pub fn check(check: Check, output: &str) -> Result<()> {
         Conforms => conforms(output)?,
         CommonSection { isrs } => qemu_stress::common_section(output, isrs)?,
         Cycles { each } => qemu_stress::cycles(output, each)?,
+        Prompted(typed) => qemu_prompt::prompted(output, typed)?,
+        ConsoleInterrupts { at_least } => qemu_prompt::by_interrupt(output, at_least)?,
         DeviceFreed => qemu_objects::device_freed(output)?,
         Crash { names } => bug_check(output, names)?,
     }

@@ -43,6 +43,8 @@ pub enum Outside {
     Eject(&'static str),
     /// The guest takes the power off that device itself, behind its driver's back.
     PowerOff(&'static str),
+    /// Somebody types all this at the monitor's prompt at once.
+    Prompt(&'static str),
     /// The guest's ivshmem is rung by a peer, all of so many vectors in each of so many rounds, and rings back.
     Rings { vectors: u16, rounds: u32 },
 }
@@ -51,9 +53,10 @@ pub enum Outside {
 const HOT_PLUGGED: &str = "edu#1";
 
 impl Outside {
-    /// The monitor's command that counts at the other end.
+    /// The monitor's command that counts at the other end; none where commands are typed.
     pub fn command(self) -> String {
         match self {
+            Outside::Prompt(_) => String::new(),
             Outside::Input { keys, movements } => format!("i8042 watch {} {movements} {PORT}", 2 * keys),
             Outside::Bytes(count) => format!("serial count {count} {PORT}"),
             Outside::Presses(count) => format!("button count {count} {PORT}"),
@@ -66,6 +69,13 @@ impl Outside {
     /// The device of QEMU's that it takes, if not every QEMU has it.
     pub fn needs(self) -> Option<&'static str> {
         matches!(self, Outside::Rings { .. }).then_some(ivshmem::DEVICE)
+    }
+
+    fn console(self) -> Console {
+        match self {
+            Outside::Prompt(text) => Console::Typed(text),
+            _ => Console::Quiet,
+        }
     }
 
     fn server(self) -> Result<Option<Server>> {
@@ -86,7 +96,7 @@ impl Outside {
             Outside::Presses(count) => (1..=count).try_for_each(|n| press(n, control, line)),
             Outside::Eject(id) => eject(id, control, line),
             Outside::PowerOff(id) => power_off(id, control, line),
-            Outside::Rings { .. } => bail!("a peer has no use for the serial line"),
+            Outside::Rings { .. } | Outside::Prompt(_) => bail!("this has no use for the second serial line"),
         }
     }
 }
@@ -119,11 +129,12 @@ pub fn boot(
         let mut line = Line::accept(&port, deadline)?;
         let mut control = Control::accept(&control, deadline)?;
         match (outside, peer) {
+            (Outside::Prompt(_), _) => Ok(()),
             (Outside::Rings { rounds, .. }, Some(mut peer)) => ring(rounds, &mut peer, deadline),
             _ => outside.run(&mut line, &mut control),
         }
     });
-    let outcome = boot::boot(qemu, &machine, symbols, Console::Quiet, Some(limit))?;
+    let outcome = boot::boot(qemu, &machine, symbols, outside.console(), Some(limit))?;
     let done = somebody.join().unwrap_or_else(|_| bail!("the thread that acts from outside panicked"));
     Ok((outcome, done))
 }

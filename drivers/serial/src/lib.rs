@@ -166,6 +166,38 @@ impl Serial {
         }
     }
 
+    /// Sends `bytes` and returns when the chip has been given the last of them, also while the device is being stopped.
+    /// [`Status::TimedOut`]: the chip took nothing for long, and nobody knows how many have been sent. PASSIVE.
+    pub fn write_through(&self, at: &mut At<'_, Passive>, bytes: &[u8]) -> Result<()> {
+        let _turn = self.writer.acquire(at);
+        let mut left = bytes;
+        let mut give_up = at.now() + TIME_OUT;
+        loop {
+            self.room.clear(at);
+            let (n, is_sent) = self.port.synchronize(at, |traffic, at| {
+                let n = traffic.write(&mut Wired { ports: &self.ports, at }, left);
+                (n, traffic.is_sent())
+            });
+            left = &left[n..];
+            if left.is_empty() && is_sent {
+                return Ok(());
+            }
+            if n > 0 {
+                give_up = at.now() + TIME_OUT;
+            } else if at.now() >= give_up {
+                return Err(Status::TimedOut);
+            }
+            // However it ends, it is time for another look: who stops the device waits until this has returned.
+            let _ = self.room.wait_timeout(at, PAUSE);
+        }
+    }
+
+    /// From here on what arrives stays in the chip, until the device is powered up again: for who is to receive it there.
+    /// What has arrived before can still be read. PASSIVE.
+    pub fn hold_received(&self, at: &mut At<'_, Passive>) {
+        self.port.synchronize(at, |traffic, at| traffic.hold(&mut Wired { ports: &self.ports, at }));
+    }
+
     /// What has come and gone. PASSIVE.
     pub fn counters(&self, at: &mut At<'_, Passive>) -> Counters {
         self.port.synchronize(at, |traffic, _| traffic.counters())

@@ -54,6 +54,8 @@ pub struct Traffic {
     received: Ring<ROOM>,
     to_send: Ring<ROOM>,
     on: bool,
+    /// What arrives stays in the chip.
+    held: bool,
     counters: Counters,
 }
 
@@ -94,7 +96,7 @@ impl Default for Traffic {
 impl Traffic {
     /// Nothing received, nothing to send, switched off.
     pub fn new() -> Self {
-        Traffic { received: Ring::new(), to_send: Ring::new(), on: false, counters: Counters::default() }
+        Traffic { received: Ring::new(), to_send: Ring::new(), on: false, held: false, counters: Counters::default() }
     }
 
     /// What has come and gone.
@@ -104,13 +106,19 @@ impl Traffic {
 
     /// Lets the chip interrupt.
     pub fn switch_on(&mut self, chip: &mut impl Chip) {
-        self.on = true;
+        (self.on, self.held) = (true, false);
         self.settle_interrupts(chip);
     }
 
     /// Lets it interrupt no more.
     pub fn switch_off(&mut self, chip: &mut impl Chip) {
         self.on = false;
+        self.settle_interrupts(chip);
+    }
+
+    /// Leaves in the chip what arrives from here on, until it is switched on again.
+    pub fn hold(&mut self, chip: &mut impl Chip) {
+        self.held = true;
         self.settle_interrupts(chip);
     }
 
@@ -181,19 +189,20 @@ impl Traffic {
         if chip.line_status() & TRANSMIT_EMPTY == 0 {
             return false;
         }
-        for _ in 0..FIFO {
-            let Some(byte) = self.to_send.pop() else { break };
-            chip.transmit(byte);
-            self.counters.sent += 1;
-        }
+        let mut bytes = [0; FIFO];
+        let n = self.to_send.pop_all(&mut bytes);
+        // Before the last bytes go, or the chip would say once more that it is empty, to nobody's use.
         if self.to_send.is_empty() {
             self.settle_interrupts(chip);
         }
+        bytes[..n].iter().for_each(|byte| chip.transmit(*byte));
+        self.counters.sent += n as u64;
         self.to_send.len() <= ROOM / 2
     }
 
     fn settle_interrupts(&mut self, chip: &mut impl Chip) {
         let transmit = if self.to_send.is_empty() { 0 } else { TRANSMIT };
-        chip.enable_interrupts(if self.on { RECEIVE | LINE_STATUS | transmit } else { 0 });
+        let receive = if self.held { 0 } else { RECEIVE | LINE_STATUS };
+        chip.enable_interrupts(if self.on { receive | transmit } else { 0 });
     }
 }

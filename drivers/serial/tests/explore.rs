@@ -61,6 +61,24 @@ fn what_arrives_is_read_in_order() {
 }
 
 #[test]
+fn what_is_written_through_is_in_the_chip_when_the_call_returns() {
+    // More than the chip takes at once.
+    const TEXT: &[u8] = b"the chip has room for sixteen bytes";
+    for cpus in [1, 2] {
+        explore("writes through", cpus, |machine| {
+            on_port(machine, Uart::new(), b"", |_, port, uart, at| {
+                let given = port.with(at, |serial, at| {
+                    assert_eq!(serial.write_through(at, TEXT), Ok(()));
+                    serial.counters(at).sent
+                });
+                assert_eq!(given, Ok(TEXT.len() as u64));
+                expect_sent(uart, at, TEXT);
+            });
+        });
+    }
+}
+
+#[test]
 fn what_is_written_is_sent_while_bytes_arrive() {
     for cpus in [1, 2] {
         explore("writes and reads", cpus, |machine| {

@@ -145,3 +145,22 @@ fn switched_off_it_asks_for_nothing() {
     traffic.serve(&mut chip);
     assert_eq!(chip.wire, b"left over");
 }
+
+#[test]
+fn what_is_held_stays_in_the_chip_and_sending_goes_on() {
+    let (mut traffic, mut chip) = (Traffic::new(), Fake::default());
+    traffic.switch_on(&mut chip);
+    chip.arriving.extend(b"one");
+    assert_eq!(traffic.serve(&mut chip), Served::News);
+    traffic.hold(&mut chip);
+    chip.arriving.extend(b"two");
+    assert_eq!(traffic.serve(&mut chip), Served::Nothing);
+    let mut read = [0; 8];
+    assert_eq!((traffic.read(&mut read), &read[..3], chip.arriving.len()), (3, &b"one"[..], 3));
+    assert_eq!(traffic.write(&mut chip, b"out"), 3);
+    assert_eq!(traffic.serve(&mut chip), Served::News);
+    assert_eq!((chip.wire.as_slice(), chip.arriving.len()), (&b"out"[..], 3));
+    traffic.switch_on(&mut chip);
+    assert_eq!(traffic.serve(&mut chip), Served::News);
+    assert_eq!((traffic.read(&mut read), &read[..3]), (3, &b"two"[..]));
+}

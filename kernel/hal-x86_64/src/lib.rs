@@ -17,6 +17,7 @@ pub mod aml_limits;
 pub mod aml_name;
 pub mod cmdline;
 pub mod frames;
+pub mod held;
 pub mod icr;
 pub mod isa;
 pub mod layout;

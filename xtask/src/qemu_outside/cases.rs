@@ -5,7 +5,7 @@ use crate::{
     machine::{Apic, Machine},
     qemu_cases::{
         Case,
-        Check::{self, DeviceFreed, Says},
+        Check::{self, ConsoleInterrupts, DeviceFreed, Prompted, Says},
         LIMIT,
     },
     status::Ending,
@@ -24,6 +24,7 @@ pub fn cases(kernel: &Path) -> Vec<Case> {
         let machine = Machine { exec: Some(outside.command()), ..Machine::new(kernel) };
         cases.push(case(name.into(), machine, outside, &[Says(says)]));
     }
+    cases.extend(prompted(kernel));
     cases.extend(rung(kernel));
     cases.extend(unplugged(kernel));
     cases
@@ -31,6 +32,19 @@ pub fn cases(kernel: &Path) -> Vec<Case> {
 
 fn case(name: String, machine: Machine, outside: Outside, checks: &[Check]) -> Case {
     Case { name, machine, ending: Ending::Success, checks: checks.to_vec(), outside: Some(outside), limit: LIMIT }
+}
+
+/// Somebody types faster than the commands run, while the driver of the console's port works, is stopped, and works again.
+fn prompted(kernel: &Path) -> Vec<Case> {
+    const TYPED: &str = "devices\nedu factorial 12\nhelp\ninterrupts --json\nstop serial#0\nbutton\nhelp\nstart serial#0\n\
+                         edu dma\nbutton\nobjects\nbutton\nhelp\nbutton\nshutdown\n";
+    let checks = [Prompted(TYPED), ConsoleInterrupts { at_least: 100 }, Says("479001600"), Says("serial#0 is stopped")];
+    let outside = Outside::Prompt(TYPED);
+    let boot = |smp| {
+        let machine = Machine { smp, ..Machine::new(kernel) };
+        case(format!("commands typed at the prompt, {smp} CPUs"), machine, outside, &checks)
+    };
+    [1, 4].map(boot).into()
 }
 
 /// A peer in another process and the guest ring one another.

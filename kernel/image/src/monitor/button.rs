@@ -4,6 +4,7 @@ use super::{
     commands::Outcome,
     machine::Machine,
     outside::{self, on},
+    terminal,
     words::Arguments,
 };
 use acpi_button::AcpiButton;
@@ -25,7 +26,7 @@ pub fn run(machine: &mut Machine, mut words: Arguments<'_>, at: &mut At<'_, Pass
         Some("wait") => {
             words.end()?;
             let seen = on(button, at, |button, at| button.presses(at))?;
-            at.print(format_args!("waiting for the power button\n"));
+            terminal::print(at, format_args!("waiting for the power button\n"));
             wait(button, seen, at)?
         }
         Some("count") => {
@@ -42,7 +43,7 @@ pub fn run(machine: &mut Machine, mut words: Arguments<'_>, at: &mut At<'_, Pass
         }
         Some(other) => return Err(words.unknown(other, &["wait", "count"])),
     };
-    at.print(format_args!("{}: presses so far: {presses}\n", button.name()));
+    terminal::print(at, format_args!("{}: presses so far: {presses}\n", button.name()));
     Ok(())
 }
 

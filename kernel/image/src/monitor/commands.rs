@@ -1,6 +1,6 @@
 //! The commands.
 
-use super::{button, edu, ivshmem, machine::Machine, outside, show, tick, twins, unplug, words::Arguments};
+use super::{button, edu, ivshmem, machine::Machine, outside, show, terminal, tick, twins, unplug, words::Arguments};
 use crate::{bench, conformance, crash, drivers::FAULTY, selftest, stress, sweep};
 use alloc::{format, string::String, vec::Vec};
 use faulty::{Faulty, Place};
@@ -74,22 +74,27 @@ fn help(_: &mut Machine, words: Arguments<'_>, at: &mut At<'_, Passive>) -> Outc
     words.end()?;
     let width = COMMANDS.iter().map(|command| command.usage.len()).max().unwrap_or(0);
     for command in COMMANDS {
-        at.print(format_args!("{:width$}  {}\n", command.usage, command.what));
+        terminal::print(at, format_args!("{:width$}  {}\n", command.usage, command.what));
     }
     Ok(())
 }
 
 fn stop(machine: &mut Machine, words: Arguments<'_>, at: &mut At<'_, Passive>) -> Outcome {
     let name = device_name(words)?;
-    machine.pnp().stop_device(at, &name).map_err(|status| about(machine, &name, status, at))?;
-    at.print(format_args!("{name} is stopped\n"));
+    // It may be the console's.
+    terminal::give_back(at);
+    let stopped = machine.pnp().stop_device(at, &name);
+    terminal::take(at, machine.pnp());
+    stopped.map_err(|status| about(machine, &name, status, at))?;
+    terminal::print(at, format_args!("{name} is stopped\n"));
     Ok(())
 }
 
 fn start(machine: &mut Machine, words: Arguments<'_>, at: &mut At<'_, Passive>) -> Outcome {
     let name = device_name(words)?;
     machine.pnp().start_device(at, &name).map_err(|status| about(machine, &name, status, at))?;
-    at.print(format_args!("{name} is started\n"));
+    terminal::take(at, machine.pnp());
+    terminal::print(at, format_args!("{name} is started\n"));
     Ok(())
 }
 
@@ -175,8 +180,10 @@ fn run_crash(machine: &mut Machine, mut words: Arguments<'_>, at: &mut At<'_, Pa
     }
     words.end()?;
     match kind {
-        "fault" => at.print(format_args!("nothing was mapped there, but {} was read\n", crash::crash_by_fault())),
-        "stack" => at.print(format_args!("the stack had room for {}\n", crash::crash_by_stack(0))),
+        "fault" => {
+            terminal::print(at, format_args!("nothing was mapped there, but {} was read\n", crash::crash_by_fault()))
+        }
+        "stack" => terminal::print(at, format_args!("the stack had room for {}\n", crash::crash_by_stack(0))),
         "isr" => crash_in_callback(machine, Place::Isr, at)?,
         "dpc" => crash_in_callback(machine, Place::Dpc, at)?,
         _ => crash::crash_in_a_thread(at),

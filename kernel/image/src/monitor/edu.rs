@@ -3,6 +3,7 @@
 use super::{
     commands::{Outcome, no_such_device},
     machine::Machine,
+    terminal,
     words::Arguments,
 };
 use alloc::{format, string::String, vec, vec::Vec};
@@ -51,7 +52,7 @@ fn on_devices(machine: &Machine, mut words: Arguments<'_>, at: &mut At<'_, Passi
         let name = device.name();
         let result = device.with(at, job).map_err(|status| format!("{name}: {status}"))?;
         let said = result.map_err(|error| format!("{name}: {error}"))?;
-        at.print(format_args!("{name}: {said}\n"));
+        terminal::print(at, format_args!("{name}: {said}\n"));
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! `ivshmem`: ringing the peers of the ivshmem device, and being rung.
 
-use super::{commands::Outcome, machine::Machine, words::Arguments};
+use super::{commands::Outcome, machine::Machine, terminal, words::Arguments};
 use ::ivshmem::Ivshmem;
 use alloc::{format, vec::Vec};
 use framework::Status;
@@ -37,18 +37,18 @@ fn work(device: &Ivshmem, job: &Job, at: &mut At<'_, Passive>) -> Result<(), Sta
     match *job {
         Job::Show => {
             let position = device.position(at)?;
-            at.print(format_args!("peer {position}\n"));
+            terminal::print(at, format_args!("peer {position}\n"));
             for vector in 0..device.vectors() {
                 let rings = device.rings(at, vector)?;
-                at.print(format_args!("vector {vector}: rings so far: {rings}\n"));
+                terminal::print(at, format_args!("vector {vector}: rings so far: {rings}\n"));
             }
         }
         Job::Ring { peer, vector } => device.ring(at, peer, vector),
         Job::Wait { vector, count } => {
             let position = device.position(at)?;
-            at.print(format_args!("peer {position} waits for {count} rings of vector {vector}\n"));
+            terminal::print(at, format_args!("peer {position} waits for {count} rings of vector {vector}\n"));
             let rings = device.wait(at, vector, u64::from(count) - 1)?;
-            at.print(format_args!("vector {vector}: rings so far: {rings}\n"));
+            terminal::print(at, format_args!("vector {vector}: rings so far: {rings}\n"));
         }
         Job::Echo { peer, rounds } => echo(device, peer, rounds, at)?,
     }
@@ -74,6 +74,6 @@ fn echo(device: &Ivshmem, peer: u16, rounds: u32, at: &mut At<'_, Passive>) -> R
         came += device.rings(at, vector)? - before;
     }
     let went = u64::from(rounds) * u64::from(device.vectors());
-    at.print(format_args!("{came} rings came and {went} went, on {} vectors\n", device.vectors()));
+    terminal::print(at, format_args!("{came} rings came and {went} went, on {} vectors\n", device.vectors()));
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! What the commands work on: the machine's devices, and the drivers that serve them.
 
+use super::terminal;
 use crate::drivers;
 use alloc::{string::String, sync::Arc, vec::Vec};
 use framework::{Driver, Pnp};
@@ -19,6 +20,7 @@ impl Machine {
     /// Starts the devices that `drivers` serve.
     pub fn start(at: &mut At<'_, Passive>, platform: Platform, drivers: Vec<Driver>) -> Self {
         let pnp = Pnp::start(at, &platform, &drivers);
+        terminal::take(at, &pnp);
         Machine { platform, drivers, pnp, ended: false }
     }
 
@@ -42,17 +44,19 @@ impl Machine {
         if self.drivers.first().is_some_and(|first| first.name() == name) {
             return Ok(());
         }
-        at.print(format_args!("starting the devices anew, with the driver `{name}` before the others\n"));
+        terminal::print(at, format_args!("starting the devices anew, with the driver `{name}` before the others\n"));
         self.remove_all(at);
         let mut drivers = drivers::chosen(Some(name))?;
         drivers.extend(self.drivers.iter().filter(|driver| driver.name() != name));
         self.drivers = drivers;
         self.pnp = Pnp::start(at, &self.platform, &self.drivers);
+        terminal::take(at, &self.pnp);
         Ok(())
     }
 
     /// Takes all devices down, last first.
     pub fn remove_all(&mut self, at: &mut At<'_, Passive>) {
+        terminal::give_back(at);
         self.pnp.shut_down(at);
     }
 }

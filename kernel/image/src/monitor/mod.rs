@@ -21,6 +21,8 @@ mod prompt;
 #[cfg(target_os = "none")]
 mod show;
 #[cfg(target_os = "none")]
+mod terminal;
+#[cfg(target_os = "none")]
 mod tick;
 #[cfg(target_os = "none")]
 mod twins;

@@ -1,7 +1,7 @@
 //! The guest's half of counting at both ends: `i8042 watch`, `serial count`, `button count`. Who acts sits outside of the
 //! machine, at the other end of a serial port; it waits for the line `ready` there, and reads there what has arrived.
 
-use super::{commands::Outcome, machine::Machine, words::Arguments};
+use super::{commands::Outcome, machine::Machine, terminal, words::Arguments};
 use alloc::{format, string::String, vec::Vec};
 use framework::{DeviceRef, Gone, Status};
 use i8042::I8042;
@@ -61,7 +61,7 @@ pub fn watch_i8042(machine: &mut Machine, mut words: Arguments<'_>, at: &mut At<
     for device in &devices {
         dropped += on(device, at, |device, at| device.counters(at))?.dropped;
     }
-    at.print(format_args!("{seen_keys} keys and {seen_movements} movements, {dropped} dropped\n"));
+    terminal::print(at, format_args!("{seen_keys} keys and {seen_movements} movements, {dropped} dropped\n"));
     Ok(())
 }
 
@@ -100,7 +100,10 @@ pub fn count_serial(machine: &mut Machine, mut words: Arguments<'_>, at: &mut At
     let (dropped, overruns) = (after.dropped - before.dropped, after.overruns - before.overruns);
     let interrupts = after.interrupts - before.interrupts;
     tell(&port, &format!("read {read} dropped {dropped} overruns {overruns} sum {sum}\n"), at)?;
-    at.print(format_args!("{read} bytes read, {dropped} dropped, {overruns} overruns, {interrupts} interrupts\n"));
+    terminal::print(
+        at,
+        format_args!("{read} bytes read, {dropped} dropped, {overruns} overruns, {interrupts} interrupts\n"),
+    );
     Ok(())
 }
 

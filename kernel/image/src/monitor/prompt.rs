@@ -4,21 +4,18 @@ use super::{
     commands,
     line::{Edit, Line},
     machine::Machine,
+    terminal::{self, print},
 };
 use alloc::string::String;
-use hal_x86_64::console;
-use ke::{At, Event, Passive};
-use serial::Serial;
+use ke::{At, Passive};
 
 const PROMPT: &str = "dirql> ";
-/// How long the CPU may sleep before the console is looked at again: no person notices.
-const POLL: u64 = 10_000_000;
 
 /// Runs all commands, also those after one that fails. `false`: one did.
 pub fn run_all(machine: &mut Machine, commands: &[&str], at: &mut At<'_, Passive>) -> bool {
     let mut all_well = true;
     for command in commands {
-        at.print(format_args!("{PROMPT}{command}\n"));
+        print(at, format_args!("{PROMPT}{command}\n"));
         all_well &= run(machine, command, at);
         if machine.ended {
             break;
@@ -29,10 +26,10 @@ pub fn run_all(machine: &mut Machine, commands: &[&str], at: &mut At<'_, Passive
 
 /// Reads commands at the prompt until `shutdown`.
 pub fn interact(machine: &mut Machine, at: &mut At<'_, Passive>) {
-    at.print(format_args!("Type `help` for the commands.\n"));
+    print(at, format_args!("Type `help` for the commands.\n"));
     while !machine.ended {
-        at.print(format_args!("{PROMPT}"));
-        match read_line(machine, at) {
+        print(at, format_args!("{PROMPT}"));
+        match read_line(at) {
             Some(line) if line.trim().is_empty() => {}
             Some(line) => {
                 run(machine, line.trim(), at);
@@ -45,46 +42,28 @@ pub fn interact(machine: &mut Machine, at: &mut At<'_, Passive>) {
 fn run(machine: &mut Machine, command: &str, at: &mut At<'_, Passive>) -> bool {
     let outcome = commands::run(machine, command, at);
     if let Err(why) = &outcome {
-        at.print(format_args!("{why}\n"));
+        print(at, format_args!("{why}\n"));
     }
     outcome.is_ok()
 }
 
 /// The next line; `None` at the end of the input.
-fn read_line(machine: &Machine, at: &mut At<'_, Passive>) -> Option<String> {
+fn read_line(at: &mut At<'_, Passive>) -> Option<String> {
     let mut line = Line::default();
     loop {
-        match line.byte(next_byte(machine, at)) {
+        match line.byte(terminal::next_byte(at)) {
             Edit::Nothing => {}
-            Edit::Added(character) => at.print(format_args!("{character}")),
-            Edit::Erased(count) => (0..count).for_each(|_| at.print(format_args!("\x08 \x08"))),
-            Edit::Abandoned => at.print(format_args!("^C\n{PROMPT}")),
+            Edit::Added(character) => print(at, format_args!("{character}")),
+            Edit::Erased(count) => (0..count).for_each(|_| print(at, format_args!("\x08 \x08"))),
+            Edit::Abandoned => print(at, format_args!("^C\n{PROMPT}")),
             Edit::EndOfInput => {
-                at.print(format_args!("\n"));
+                print(at, format_args!("\n"));
                 return None;
             }
             Edit::Entered(text) => {
-                at.print(format_args!("\n"));
+                print(at, format_args!("\n"));
                 return Some(text);
             }
         }
-    }
-}
-
-/// From the serial port's driver while it is started, else from the kernel's own console, which polls.
-fn next_byte(machine: &Machine, at: &mut At<'_, Passive>) -> u8 {
-    let ports = machine.pnp().devices_of::<Serial>();
-    let pause = Event::new();
-    loop {
-        let mut byte = [0];
-        let read = ports.first().and_then(|port| port.with(at, |port, at| port.read(at, &mut byte)).ok());
-        if let Some(Ok(_)) = read {
-            return byte[0];
-        }
-        if let Some(byte) = console::read_byte() {
-            return byte;
-        }
-        // Nobody sets it: the CPU sleeps meanwhile, or does other work.
-        let _ = pause.wait_timeout(at, POLL);
     }
 }

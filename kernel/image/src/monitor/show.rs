@@ -8,6 +8,7 @@ use super::{
         Column::{Number, Text},
         Table,
     },
+    terminal,
     words::Arguments,
 };
 use alloc::{
@@ -26,8 +27,8 @@ fn print(table: &Table, mut words: Arguments<'_>, at: &mut At<'_, Passive>) -> O
     let as_json = words.flag("--json");
     words.end()?;
     match as_json {
-        true => at.print(format_args!("{}", table.json())),
-        false => at.print(format_args!("{table}")),
+        true => terminal::print(at, format_args!("{}", table.json())),
+        false => terminal::print(at, format_args!("{table}")),
     }
     Ok(())
 }
@@ -54,7 +55,7 @@ pub fn devices(machine: &mut Machine, words: Arguments<'_>, at: &mut At<'_, Pass
     }
     print(&table, words, at)?;
     for problem in machine.pnp().problems(at) {
-        at.print(format_args!("note: {problem}\n"));
+        terminal::print(at, format_args!("note: {problem}\n"));
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! `tick`: the real-time clock's ticks by the machine's own clock.
 
-use super::{commands::Outcome, machine::Machine, words::Arguments};
+use super::{commands::Outcome, machine::Machine, terminal, words::Arguments};
 use ::tick::Tick;
 use alloc::format;
 use ke::{At, Passive};
@@ -15,6 +15,6 @@ pub fn run(machine: &mut Machine, words: Arguments<'_>, at: &mut At<'_, Passive>
     let measured = device.with(at, |clock, at| clock.measure(at, PERIODS)).flatten();
     let (periods, nanoseconds) = measured.map_err(|status| format!("{}: {status}", device.name()))?;
     let each = nanoseconds / u64::from(periods.max(1));
-    at.print(format_args!("{}: {periods} periods of {each} ns each\n", device.name()));
+    terminal::print(at, format_args!("{}: {periods} periods of {each} ns each\n", device.name()));
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! `twins`: passive-level interrupts of several devices under one wait lock, all at once.
 
-use super::{commands::Outcome, machine::Machine, words::Arguments};
+use super::{commands::Outcome, machine::Machine, terminal, words::Arguments};
 use crate::selftest::crew::{Crew, ensure};
 use ::twins::Twin;
 use alloc::format;
@@ -29,6 +29,6 @@ pub fn run(machine: &mut Machine, mut words: Arguments<'_>, at: &mut At<'_, Pass
     crew.finish(at)?;
     let counters = first.with(at, |twin, at| twin.counters(at)).map_err(|status| format!("{status}"))?;
     let (served, overlaps) = (counters.served, counters.overlaps);
-    at.print(format_args!("{served} interrupts of {} devices served, {overlaps} overlaps\n", twins.len()));
+    terminal::print(at, format_args!("{served} interrupts of {} devices served, {overlaps} overlaps\n", twins.len()));
     ensure(overlaps == 0, || format!("{overlaps} ISRs found another one at work under their lock"))
 }

@@ -1,7 +1,7 @@
 //! `unplug`: an edu device leaves the bus while several threads use it. With `wait`, somebody outside pulls it out, and
 //! firmware asks for it first; with `now`, firmware takes its power off behind its driver's back.
 
-use super::{commands::Outcome, machine::Machine, outside, words::Arguments};
+use super::{commands::Outcome, machine::Machine, outside, terminal, words::Arguments};
 use alloc::{format, string::String, sync::Arc, vec::Vec};
 use edu::{Edu, EduError};
 use framework::{Departed, DeviceRef, Pnp, Status};
@@ -50,7 +50,7 @@ pub fn run(machine: &mut Machine, mut words: Arguments<'_>, at: &mut At<'_, Pass
     let said = load.finish(at)?;
     machine.pnp().settle(at);
     report(machine.pnp(), &name, now, at)?;
-    at.print(format_args!("{name}: {said}\n"));
+    terminal::print(at, format_args!("{name}: {said}\n"));
     if now {
         quarantine(machine.pnp(), location, at);
     }
@@ -73,7 +73,7 @@ fn report(pnp: &Pnp, name: &str, now: bool, at: &mut At<'_, Passive>) -> Outcome
     let wanted = if now { Departed::Gone } else { Departed::Ejected };
     let departure = pnp.departures(at).into_iter().find(|departure| departure.device.as_deref() == Some(name));
     let departure = departure.ok_or_else(|| format!("{name} is still there"))?;
-    at.print(format_args!("{departure}\n"));
+    terminal::print(at, format_args!("{departure}\n"));
     if departure.how == wanted { Ok(()) } else { Err(format!("{name} left otherwise than it was meant to")) }
 }
 
@@ -86,7 +86,7 @@ fn quarantine(pnp: &Pnp, location: Location, at: &mut At<'_, Passive>) {
     let before = count(at);
     pnp.left_the_bus(at, location);
     let after = count(at);
-    at.print(format_args!("buffers in quarantine: {before}, then {after}\n"));
+    terminal::print(at, format_args!("buffers in quarantine: {before}, then {after}\n"));
 }
 
 /// The threads, and what they have done.
