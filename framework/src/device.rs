@@ -18,7 +18,7 @@ use core::{
     ops::{Deref, DerefMut},
 };
 use io::{AcpiMethods, FixedHardware, Line, Resource};
-use ke::{At, Passive, Ports};
+use ke::{At, Passive, Ports, SpinLock};
 
 /// Vendor and device number that a driver serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,6 +147,8 @@ pub(crate) struct AddedObject<D: Device> {
 pub(crate) struct DeviceObject<D: Device> {
     pub device: D,
     pub added: Arc<AddedObject<D>>,
+    /// What befell it since it started, so that it works no longer.
+    pub trouble: SpinLock<Option<Status>>,
 }
 
 /// An object of a device that is told when the device starts and stops; interrupts are more (`AnyInterrupt`).
@@ -198,6 +200,13 @@ impl<D: Device> Creator<D> {
                 Ok(number)
             }
         }
+    }
+
+    /// How many messages or lines the bus can give that no interrupt is bound to.
+    pub(crate) fn unused_interrupts(&self) -> u16 {
+        let by_line = self.interrupts.iter().any(|each| each.wants_line());
+        let given = self.available.map_or(0, |available| if by_line { available.lines } else { available.usual });
+        (0..given).filter(|n| self.interrupts.iter().all(|each| each.number() != *n)).count() as u16
     }
 
     /// WdfInterruptCreate: an interrupt of `handler`, with a state of its own or the `&InterruptLock` of a set.

@@ -48,7 +48,7 @@ pub use io::{Affinity, Grant, Polarity, Policy, Priority};
 pub use ke::{
     At, AtMost, CanTry, Claim, CpuSet, Dirql, Dispatch, DmaError, Event, Gone, InterruptGuard, InterruptLock, IsrLevel,
     Level, LockableFrom, Masked, MayWait, Mmio, Mode, Nested, OutOfRange, Passive, PortRegister, Ports, SpinGuard,
-    SpinLock, WaitError, WaitGuard, WaitLock,
+    SpinLock, StormCause, WaitError, WaitGuard, WaitLock,
 };
 pub use node::DeviceRef;
 pub use pnp::Pnp;

@@ -146,6 +146,20 @@ impl<D: Device> Node<D> {
         result
     }
 
+    /// Stops the device and starts it with other vectors: it keeps the old ones until it has the new. Where there are none, it
+    /// starts with what there is.
+    fn restart_elsewhere(&self, stage: &mut Stage<D>, at: &mut At<'_, Passive>) -> Result<()> {
+        let Stage::Started(_, session) = stage else { return Err(Status::NotStarted) };
+        let mut old = session.keep_taken();
+        let down = self.bring_down(stage, Down::Stop, at);
+        let up = down.and_then(|()| self.bring_up(stage, at));
+        old.give_back(&self.shared, at);
+        match up {
+            Err(Status::NoVector(_)) => self.bring_up(stage, at),
+            up => up,
+        }
+    }
+
     /// From D0 to `to`, if that is lower, or from there to D0. On an error the device is stopped.
     fn change_power(&self, stage: &mut Stage<D>, to: PowerState, at: &mut At<'_, Passive>) -> Result<()> {
         let Stage::Started(added, session) = stage else { return Err(Status::NotStarted) };
@@ -210,6 +224,8 @@ pub(crate) trait AnyNode: Any + Send + Sync {
     fn name(&self) -> &str;
     fn start(&self, at: &mut At<'_, Passive>) -> Result<()>;
     fn stop(&self, at: &mut At<'_, Passive>) -> Result<()>;
+    /// Stops it and starts it with other vectors.
+    fn rebalance(&self, at: &mut At<'_, Passive>) -> Result<()>;
     /// Puts it to sleep in `to`.
     fn power_down(&self, to: PowerState, at: &mut At<'_, Passive>) -> Result<()>;
     fn power_up(&self, at: &mut At<'_, Passive>) -> Result<()>;
@@ -218,6 +234,8 @@ pub(crate) trait AnyNode: Any + Send + Sync {
     /// Moves its interrupt `number` to a CPU of `affinity`.
     fn move_interrupt(&self, number: u16, affinity: &Affinity, at: &mut At<'_, Passive>) -> Result<Grant>;
     fn state(&self, at: &mut At<'_, Passive>) -> DeviceState;
+    /// Messages or lines that the bus gives it, and that nobody uses; 0 while it is not started.
+    fn unused_interrupts(&self, at: &mut At<'_, Passive>) -> u16;
     fn interrupts(&self, at: &mut At<'_, Passive>) -> Vec<InterruptRow>;
     fn objects(&self, at: &mut At<'_, Passive>) -> Vec<ObjectRow>;
 }
@@ -238,6 +256,11 @@ impl<D: Device> AnyNode for Node<D> {
             Stage::Started(..) => self.bring_down(&mut stage, Down::Stop, at),
             _ => Err(Status::NotStarted),
         }
+    }
+
+    fn rebalance(&self, at: &mut At<'_, Passive>) -> Result<()> {
+        let mut stage = self.stage.acquire(at);
+        self.restart_elsewhere(&mut stage, at)
     }
 
     fn power_down(&self, to: PowerState, at: &mut At<'_, Passive>) -> Result<()> {
@@ -272,10 +295,20 @@ impl<D: Device> AnyNode for Node<D> {
     fn state(&self, at: &mut At<'_, Passive>) -> DeviceState {
         match &*self.stage.acquire(at) {
             Stage::Started(_, session) if session.power() != PowerState::D0 => DeviceState::LowPower(session.power()),
-            Stage::Started(..) => DeviceState::Started,
+            Stage::Started(_, session) => {
+                let trouble = session.device().trouble.acquire(at).clone();
+                trouble.map_or(DeviceState::Started, DeviceState::Failed)
+            }
             Stage::Stopped(_, None) => DeviceState::Stopped,
             Stage::Stopped(_, Some(status)) | Stage::NotAdded(status) => DeviceState::Failed(status.clone()),
             Stage::Removed => DeviceState::Removed,
+        }
+    }
+
+    fn unused_interrupts(&self, at: &mut At<'_, Passive>) -> u16 {
+        match &*self.stage.acquire(at) {
+            Stage::Started(added, _) => added.creator.unused_interrupts(),
+            _ => 0,
         }
     }
 

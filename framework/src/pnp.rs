@@ -60,6 +60,13 @@ impl Entry {
             Some(Ok(node)) => (Some(String::from(node.name())), node.state(at)),
         }
     }
+
+    fn unused_interrupts(&self, at: &mut At<'_, Passive>) -> u16 {
+        match &self.node {
+            Some(Ok(node)) => node.unused_interrupts(at),
+            _ => 0,
+        }
+    }
 }
 
 impl Pnp {
@@ -123,6 +130,13 @@ impl Pnp {
         self.node(name)?.stop(at)
     }
 
+    /// Stops a started device and starts it with other vectors, maybe on other CPUs (IRP_MN_QUERY_STOP_DEVICE and what follows,
+    /// for a rebalance). What its driver had disabled stays so. Lines stay where they are: [`Self::move_interrupt`] moves them.
+    /// On an error the device is stopped, and failed. PASSIVE.
+    pub fn rebalance_device(&self, at: &mut At<'_, Passive>, name: &str) -> Result<()> {
+        self.node(name)?.rebalance(at)
+    }
+
     /// Puts a started device to sleep in D1, D2 or D3 (IRP_MN_SET_POWER): whoever uses it from outside leaves, its interrupts
     /// are disabled, and disconnected unless they are to be kept. The bus is told that it is no master, and no more. On an error
     /// the device is stopped, and failed. PASSIVE.
@@ -172,7 +186,14 @@ impl Pnp {
         let row = |entry: &Entry, at: &mut At<'_, Passive>| {
             let Hardware::Pci(pci) = &entry.hardware else { return None };
             let (name, state) = entry.state(at);
-            Some(DeviceRow { pci: pci.clone(), location: pci.location(), ids: pci.ids(), name, state })
+            Some(DeviceRow {
+                pci: pci.clone(),
+                location: pci.location(),
+                ids: pci.ids(),
+                name,
+                state,
+                unused_interrupts: entry.unused_interrupts(at),
+            })
         };
         self.tree.devices.iter().filter_map(|entry| row(entry, at)).collect()
     }
@@ -182,7 +203,7 @@ impl Pnp {
         let row = |entry: &Entry, at: &mut At<'_, Passive>| {
             let Hardware::Acpi(acpi) = &entry.hardware else { return None };
             let (name, state) = entry.state(at);
-            Some(AcpiDeviceRow { acpi: acpi.clone(), name, state })
+            Some(AcpiDeviceRow { acpi: acpi.clone(), name, state, unused_interrupts: entry.unused_interrupts(at) })
         };
         self.tree.devices.iter().filter_map(|entry| row(entry, at)).collect()
     }

@@ -4,7 +4,7 @@ use crate::{PowerState, Signal, Status};
 use alloc::{string::String, sync::Arc, vec::Vec};
 use core::fmt;
 use io::{AcpiDevice, Grant, Line, Location, PciDevice, PciIds};
-use ke::Mode;
+use ke::{Mode, StormCause};
 
 /// How a device is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +49,8 @@ pub struct DeviceRow {
     pub name: Option<String>,
     /// How it is doing.
     pub state: DeviceState,
+    /// Messages or lines that the bus gives the started device, and that its driver has no interrupt object for.
+    pub unused_interrupts: u16,
 }
 
 /// A device that ACPI describes, for the monitor.
@@ -60,6 +62,8 @@ pub struct AcpiDeviceRow {
     pub name: Option<String>,
     /// How it is doing.
     pub state: DeviceState,
+    /// Lines that the started device has, and that its driver has no interrupt object for.
+    pub unused_interrupts: u16,
 }
 
 /// An interrupt line in use, for the monitor.
@@ -104,6 +108,8 @@ pub struct InterruptRow {
     pub unclaimed: u64,
     /// Whether it is masked now.
     pub masked: bool,
+    /// Why it, or its line, was masked for good, if it was.
+    pub storm: Option<StormCause>,
     /// Whether what comes reaches the ISR: connected, and not reported inactive.
     pub active: bool,
 }

@@ -16,7 +16,8 @@ use crate::{
     pnp::Shared,
 };
 use alloc::sync::Arc;
-use ke::{At, Passive};
+use core::mem;
+use ke::{At, Passive, SpinLock};
 
 /// A device that is starting, started, asleep or stopping.
 pub(crate) struct Session<D: Device> {
@@ -73,6 +74,11 @@ impl<D: Device> Session<D> {
         self.device.as_ref().expect("a session that started has its device until it is taken down")
     }
 
+    /// The vectors and lines that it has taken: whoever asks for them gives them back.
+    pub fn keep_taken(&mut self) -> Taken {
+        mem::take(&mut self.taken)
+    }
+
     /// D0, or how deep it sleeps.
     pub fn power(&self) -> PowerState {
         self.power
@@ -89,7 +95,7 @@ impl<D: Device> Session<D> {
             instance: around.instance,
         };
         let device = D::prepare_hardware(&mut resources, at)?;
-        let object = Arc::new(DeviceObject { device, added: around.added.clone() });
+        let object = Arc::new(DeviceObject { device, added: around.added.clone(), trouble: SpinLock::new(None) });
         self.device = Some(object.clone());
         let assignments = assign::assign(around, &mut self.taken, at)?;
         for (interrupt, assignment) in around.creator.interrupts.iter().zip(assignments) {

@@ -3,7 +3,7 @@
 use crate::PowerState;
 use core::fmt;
 use io::LineError;
-use ke::{CeilingTooLow, ConnectError, DmaError, Gone, Nested, OutOfRange, PortOutOfRange, WaitError};
+use ke::{CeilingTooLow, ConnectError, DmaError, Gone, Nested, OutOfRange, PortOutOfRange, StormCause, WaitError};
 
 /// Why a call failed, with the facts in it. Small errors of single calls convert into it with `?`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +49,13 @@ pub enum Status {
     },
     /// An interrupt lock's ceiling was settled below what this interrupt needs.
     CeilingTooLow(CeilingTooLow),
+    /// An interrupt of the device was masked for good, or the device cut off, because of a storm.
+    Storm {
+        /// The interrupt's message or line.
+        number: u16,
+        /// What made it a storm.
+        cause: StormCause,
+    },
     /// The interrupt could not be connected.
     Connect(ConnectError),
     /// A nested synchronize would not have gone up.
@@ -92,6 +99,7 @@ impl fmt::Display for Status {
                 write!(f, "the {messages} messages of the device move together or not at all")
             }
             Status::CeilingTooLow(error) => error.fmt(f),
+            Status::Storm { number, cause } => write!(f, "interrupt {number} was masked for good: {cause}"),
             Status::Connect(error) => error.fmt(f),
             Status::Nested(error) => error.fmt(f),
             Status::TimedOut => f.write_str("the device did not answer in time"),

@@ -148,6 +148,13 @@ impl<H: EvtIsr> Interrupt<H> {
         self.0.set_affinity(affinity, &mut at.as_passive())
     }
 
+    /// Lets the interrupt through again after a storm; what came meanwhile is delivered now. A device that was cut off has to
+    /// be started anew; a line is forgiven with all who share it ([`Pnp::forgive_line`](crate::Pnp::forgive_line)). Any IRQL.
+    #[track_caller]
+    pub fn forgive<L: Level>(&self, at: &mut At<'_, L>) {
+        self.0.interrupt.forgive(at);
+    }
+
     /// WdfInterruptGetInfo: what it was given; `None` before the bus has assigned it something and after the device's stop.
     /// IRQL <= DISPATCH.
     pub fn info<L: AtMost<Dispatch>>(&self, at: &mut At<'_, L>) -> Option<Info> {

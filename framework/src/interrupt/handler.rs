@@ -1,7 +1,7 @@
 //! What a driver implements for an interrupt.
 
 use crate::{Device, DpcCx, IsrCx, Result, WorkCx};
-use ke::{Claim, IsrLevel};
+use ke::{Claim, IsrLevel, StormCause};
 
 /// EvtInterruptIsr, with the enable and disable callbacks. All three run inside the interrupt's critical section: at
 /// the synchronize IRQL of its lock's set, with the lock held, the ISRs of the whole set excluded on every CPU.
@@ -27,6 +27,13 @@ pub trait EvtIsr: Sized + Send + Sync + 'static {
     fn evt_enable(&self, dev: &Self::Device, state: &mut Self::State, irq: &mut IsrCx<'_, Self>) -> Result<()> {
         let _ = (dev, state, irq);
         Ok(())
+    }
+
+    /// The interrupt was masked for good, because nobody claims it or it leaves its CPU no time; a device whose message cannot
+    /// be masked was cut off from the bus, until it is started anew. The console knows, and the device counts as failed. At
+    /// DISPATCH, without the lock.
+    fn evt_storm(&self, dev: &Self::Device, cause: StormCause, irq: &mut DpcCx<'_, Self>) {
+        let _ = (dev, cause, irq);
     }
 
     /// EvtInterruptDisable: stops the device from interrupting. Not called for a device that is gone. An error does not keep

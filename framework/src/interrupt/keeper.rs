@@ -125,6 +125,7 @@ impl<H: EvtIsr> AnyInterrupt<H::Device> for Keeper<H> {
             mode: info.map_or(Mode::Latched, |info| info.mode),
             unclaimed: connected.as_ref().map_or(0, |info| info.unclaimed),
             masked: connected.as_ref().is_some_and(|info| info.masked),
+            storm: connected.as_ref().and_then(|info| info.storm),
             active: connected.as_ref().is_some_and(|info| info.active),
             counts: connected.map_or_else(Default::default, |info| info.counts),
         }

@@ -15,11 +15,13 @@ use super::{
     context::{DpcCx, IsrCx, WorkCx},
     handler::{Deferral, EvtIsr},
 };
-use crate::{Device, Result, device::DeviceObject, pnp::Shared};
+use crate::{Device, Result, Status, device::DeviceObject, pnp::Shared};
 use alloc::{format, string::String, sync::Arc};
 use core::{any::type_name, mem};
 use io::Policy;
-use ke::{At, Claim, Connection, Dispatch, InterruptLock, Mode, Passive, ServiceRoutine, SpinLock, WaitLock};
+use ke::{
+    At, Claim, Connection, Dispatch, InterruptLock, Mode, Passive, ServiceRoutine, SpinLock, StormCause, WaitLock,
+};
 
 /// What the core runs: the driver's handler, and what the framework knows about its interrupt.
 pub(crate) struct Routine<H: EvtIsr> {
@@ -72,6 +74,12 @@ impl<H: EvtIsr> ServiceRoutine for Routine<H> {
     #[inline(always)]
     fn work_item(&self, context: &Context<H>, this: &ke::Interrupt<Self>, at: &mut At<'_, Passive>) {
         H::Deferred::work_item(&self.handler, &context.device.device, &mut WorkCx::new(at.reborrow(), this, context));
+    }
+
+    fn storm(&self, context: &Context<H>, this: &ke::Interrupt<Self>, cause: StormCause, at: &mut At<'_, Dispatch>) {
+        let trouble = Status::Storm { number: self.number, cause };
+        context.device.trouble.acquire(at).get_or_insert(trouble);
+        self.handler.evt_storm(&context.device.device, cause, &mut DpcCx::new(at.reborrow(), this, context));
     }
 
     fn describe(&self) -> String {
@@ -249,14 +257,18 @@ impl<H: EvtIsr> Object<H> {
             _ => Ok(()),
         };
         if keep {
-            self.interrupt.report_inactive(at);
+            if reached >= Reached::SwitchedOn {
+                self.interrupt.report_inactive(at);
+            }
             return disabled;
         }
         let off = match &setup.target {
             Some(Target { assignment, .. }) if reached >= Reached::SwitchedOn => assignment.switch_off(at),
             _ => Ok(()),
         };
-        drop(self.interrupt.disconnect(at));
+        if reached >= Reached::Connected {
+            drop(self.interrupt.disconnect(at));
+        }
         disabled.and(off.map_err(Into::into))
     }
 

@@ -21,6 +21,19 @@ impl Bells {
         Bells { fail_at: step, ..Bells::default() }
     }
 
+    /// Rings the bells of `bits`.
+    pub fn ring(&mut self, bits: u64, bus: &mut BusAccess<'_>) {
+        self.status |= bits;
+        (0..MESSAGES).filter(|n| bits >> n & 1 != 0).for_each(|n| bus.interrupt(n));
+        bus.set_line(self.status != 0);
+    }
+
+    /// Takes back all rings, behind the driver's back.
+    pub fn quiet(&mut self, bus: &mut BusAccess<'_>) {
+        self.status = 0;
+        bus.set_line(false);
+    }
+
     /// What was written down since the last call.
     pub fn take_log(&mut self) -> Vec<u32> {
         std::mem::take(&mut self.log)
@@ -44,11 +57,7 @@ impl Model for Bells {
 
     fn write(&mut self, _: usize, offset: u64, _: usize, value: u64, bus: &mut BusAccess<'_>) {
         match offset {
-            0x00 => {
-                self.status |= value;
-                (0..MESSAGES).filter(|n| value >> n & 1 != 0).for_each(|n| bus.interrupt(n));
-                bus.set_line(self.status != 0);
-            }
+            0x00 => self.ring(value, bus),
             0x08 => {
                 self.status &= !value;
                 bus.set_line(self.status != 0);

@@ -6,6 +6,8 @@ mod interrupts;
 mod lifecycle;
 mod lines;
 mod lively;
+mod logged;
 mod moving;
 mod passive;
+mod power;
 mod sets;
