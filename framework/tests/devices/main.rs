@@ -10,4 +10,5 @@ mod logged;
 mod moving;
 mod passive;
 mod power;
+mod rebalance;
 mod sets;
