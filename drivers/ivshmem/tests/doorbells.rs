@@ -92,6 +92,29 @@ fn peers_ring_every_vector() {
     }
 }
 
+/// Each entry of the table by itself, while peers ring: nothing is lost, and the next ring comes on the new CPU.
+#[test]
+fn a_vector_moves_to_another_cpu_while_it_is_rung() {
+    explore("moves", 2, |machine| {
+        on_model(machine, |pnp, device, model, at| {
+            model.with(|model| model.ring_later(&[0, 1, 0]));
+            for (vector, cpu) in [(0, 1), (1, 1), (0, 0)] {
+                let moved = pnp.move_interrupt(at, "ivshmem#0", vector, &Affinity::cpu(cpu));
+                assert_eq!(moved.expect("there are free vectors").cpu, cpu);
+            }
+            let work = |dev: &Ivshmem, at: &mut At<'_, Passive>| {
+                for vector in [0, 1] {
+                    // A peer's, whenever it came; then one that nobody can have rung before.
+                    let before = dev.wait(at, vector, 0).expect("it is not stopped meanwhile");
+                    dev.ring(at, HERE, vector);
+                    assert!(dev.wait(at, vector, before).expect("it is not stopped meanwhile") > before);
+                }
+            };
+            device.with(at, work).expect("it is started");
+        });
+    });
+}
+
 /// Whatever rang meanwhile: the table is programmed anew, and nothing is left masked.
 #[test]
 fn a_vector_rings_after_a_restart() {

@@ -2,12 +2,13 @@
 //! framework.
 
 use hal_sim::{
-    Device, Explorer, Failure, FaultKind, Granularity, Setup, StandInCell, Stats, Switcher, model::Edu, platform,
+    Device, Explorer, Failure, FaultKind, Granularity, LineInput, Setup, StandInCell, Stats, Switcher, model::Edu,
+    platform,
 };
-use io::{Bus, PciDevice};
+use io::{Bus, Grant, Line, LineSource, PciDevice, Polarity, Trigger};
 use ke::{
     At, Claim, Connection, Dirql, Dispatch, DmaBuffer, Event, Interrupt, InterruptLock, Mmio, Mode, Passive,
-    ServiceRoutine, SpinLock,
+    ServiceRoutine, Source, SpinLock,
     hal::MsiMessage,
     thread::{self, ThreadOptions},
 };
@@ -21,6 +22,8 @@ use std::{
 };
 
 const VECTOR: u8 = 0x51;
+/// A line to which nobody is wired.
+const GSI: u32 = 9;
 
 /// What is wrong with a run of the driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -349,6 +352,56 @@ fn a_thread_left_at_the_end_is_a_leak() {
     });
     assert_eq!(failure.kind(), FaultKind::Leak, "{failure}");
     assert!(failure.message().contains("thread forgotten waits after Wait at"), "{failure}");
+}
+
+#[test]
+fn a_vector_left_connected_at_the_end_is_a_leak() {
+    let failure = explorer("vector left", 1).bound(0).expect_failure(|machine| {
+        machine.device(Edu::new());
+        machine.main(|at| {
+            let edu = Arc::new(Edu5 { board: board(at), done: Event::new() });
+            let lock = InterruptLock::new(0);
+            lock.settle(VECTOR >> 4).expect("nobody has settled it");
+            let source = Arc::new(LineInput::program(at, GSI, Mode::Latched, 0, VECTOR));
+            let connection = Connection { cpu: 0, vector: VECTOR, mode: Mode::Latched, source };
+            let interrupt = Interrupt::new(Handler { fault: Fault::None }, lock);
+            interrupt.connect(at, connection, edu).expect("the vector is free");
+        });
+    });
+    assert_eq!(failure.kind(), FaultKind::Leak, "{failure}");
+    assert!(failure.message().contains("vector 0x51 of CPU 0 is still connected"), "{failure}");
+}
+
+#[test]
+fn a_line_that_is_programmed_while_it_is_open_is_an_impossible_request() {
+    let failure = explorer("open line", 1).bound(0).expect_failure(|machine| {
+        machine.main(|at| {
+            let line = Line { gsi: GSI, trigger: Trigger::Edge, polarity: Polarity::ActiveHigh };
+            let controller = platform().line_controller().expect("it has one").clone();
+            let program = |at: &mut At<'_, Passive>| {
+                let source = LineSource::program(at, &controller, line, Grant { cpu: 0, vector: VECTOR });
+                source.expect("the I/O APIC has this input")
+            };
+            let source = program(at);
+            InterruptLock::<_, Dirql>::new(()).synchronize(at, |(), at| source.unmask(at));
+            program(at);
+        });
+    });
+    assert_eq!(failure.kind(), FaultKind::Hal, "{failure}");
+    assert!(failure.message().contains("line 9 is programmed while it is not masked"), "{failure}");
+}
+
+#[test]
+fn who_polls_without_end_is_a_livelock() {
+    let failure = explorer("polls", 1).bound(0).expect_failure(|machine| {
+        machine.main(|at| {
+            let never = Event::new();
+            loop {
+                never.clear(at);
+            }
+        });
+    });
+    assert_eq!(failure.kind(), FaultKind::Livelock, "{failure}");
 }
 
 #[test]
