@@ -61,7 +61,8 @@ fn rung(kernel: &Path) -> Vec<Case> {
     cases
 }
 
-/// A device leaves the bus while three threads use it.
+/// A device leaves the bus while three threads use it: one with a vector of its own, and one that shares a level line with a
+/// device that stays.
 fn unplugged(kernel: &Path) -> Vec<Case> {
     const ID: &str = "pulled";
     let ways = [
@@ -70,14 +71,25 @@ fn unplugged(kernel: &Path) -> Vec<Case> {
     ];
     let mut cases = Vec::new();
     for (how, outside, left, then) in ways {
-        for smp in [1, 4] {
+        for (smp, shares) in [(1, false), (4, false), (1, true), (4, true)] {
             let mut machine = Machine { smp, ..Machine::new(kernel) };
-            machine.exec = Some(format!("objects --json; {}; objects --json", outside.command()));
+            let mut checks = vec![Says(left), Says("3 of 3 users ended by Gone"), Says(then)];
+            let mut name = format!("a device under load is {how}, {smp} CPUs");
+            let command = outside.command();
+            if shares {
+                name += ", on a shared line";
+                machine.settings = " lines=edu#0,edu#1".into();
+                machine.exec = Some(format!("{command}; edu factorial 12 edu#0"));
+                checks.push(Says("edu#0: 12! = 479001600"));
+            } else {
+                machine.exec = Some(format!("objects --json; {command}; objects --json"));
+                checks.push(DeviceFreed);
+            }
+            // Behind slot 7, whose line is that of slot 3, where the other edu is.
+            let port = "pcie-root-port,id=socket,chassis=1,addr=07.0";
             let behind = format!("edu,bus=socket,id={ID}");
-            let devices = ["-device", "pcie-root-port,id=socket,chassis=1", "-device", &behind];
-            machine.extra = devices.map(String::from).into();
-            let checks = [Says(left), Says("3 of 3 users ended by Gone"), Says(then), DeviceFreed];
-            cases.push(case(format!("a device under load is {how}, {smp} CPUs"), machine, outside, &checks));
+            machine.extra = ["-device", port, "-device", &behind].map(String::from).into();
+            cases.push(case(name, machine, outside, &checks));
         }
     }
     cases
