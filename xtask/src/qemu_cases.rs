@@ -39,7 +39,8 @@ pub enum Check {
     SharedLine { devices: usize },
     /// The devices table, with a 64-bit BAR above 4 GiB.
     HighBar,
-    /// At least this many sequences of the one-instruction sweep, all well, each at some positions.
+    /// At least this many sequences of the one-instruction sweep, all well, each at some positions; and those that are wrong
+    /// on purpose were caught.
     Swept { sequences: usize },
     /// Every conformance case passed; none was left out but for want of CPUs.
     Conforms,
@@ -113,7 +114,7 @@ pub fn cases(kernel: &Path) -> Vec<Case> {
         machine.extra = ["-device", "edu"].map(String::from).into();
     });
     for apic in [Apic::Xapic, Apic::X2apic] {
-        add(format!("one-instruction sweep, {apic}"), Ending::Success, &[Swept { sequences: 10 }], &|machine| {
+        add(format!("one-instruction sweep, {apic}"), Ending::Success, &[Swept { sequences: 11 }], &|machine| {
             machine.apic = apic;
             machine.smp = 1;
             machine.icount = true;
@@ -129,9 +130,10 @@ pub fn cases(kernel: &Path) -> Vec<Case> {
         machine.exec = Some("no-such-command; devices".into());
     });
 
-    let crashes: [(&str, Ending, &'static [&'static str]); 5] = [
+    let crashes: [(&str, Ending, &'static [&'static str]); 6] = [
         ("fault", Ending::Fault, &["page fault", "crash"]),
         ("stack", Ending::StackOverflow, &["stack overflow", "crash"]),
+        ("nested", Ending::StackOverflow, &["stack overflow", "crash"]),
         ("isr", Ending::PanicInIsr, &["evt_isr"]),
         ("dpc", Ending::PanicInDpc, &["evt_dpc"]),
         ("thread", Ending::Panic, &["crash"]),
@@ -205,15 +207,24 @@ fn counts_agree(output: &str, wanted: usize) -> Result<()> {
 }
 
 fn swept(output: &str, wanted: usize) -> Result<()> {
-    let mut complete = 0;
+    let (mut complete, mut caught) = (0, 0);
+    let is_number = |text: &str| text.parse::<u32>().is_ok_and(|number| number > 0);
     for line in output.lines().filter(|line| line.starts_with("SWEEP ")) {
-        let ["SWEEP", _, "positions", positions, "ok"] = line.split_whitespace().collect::<Vec<_>>()[..] else {
-            bail!("a sequence was not swept well: {line}");
-        };
-        ensure!(positions.parse::<u32>().is_ok_and(|positions| positions > 0), "nothing was swept: {line}");
-        complete += 1;
+        let words: Vec<&str> = line.split_whitespace().skip(1).collect();
+        match words[..] {
+            [_, "positions", positions, "ok"] => {
+                ensure!(is_number(positions), "nothing was swept: {line}");
+                complete += 1;
+            }
+            [_, "positions", _, "caught", times] => {
+                ensure!(is_number(times), "what is wrong was not caught: {line}");
+                caught += 1;
+            }
+            _ => bail!("a sequence was not swept well: {line}"),
+        }
     }
     ensure!(complete >= wanted, "{complete} sequences were swept, {wanted} must");
+    ensure!(caught > 0, "no wrong order was caught");
     Ok(())
 }
 
@@ -283,9 +294,11 @@ mod tests {
     #[test]
     fn every_sequence_is_swept_and_well() {
         let two = Swept { sequences: 2 };
-        let lines = "SWEEP spin_lock positions 256 ok\nSWEEP edu positions 2128 ok\n";
+        let lines = "SWEEP spin_lock positions 256 ok\nSWEEP edu positions 2128 ok\nSWEEP wrong positions 9 caught 2\n";
         assert!(check(two, lines).is_ok());
-        refused(two, "SWEEP spin_lock positions 256 ok\n", "1 sequences were swept, 2 must");
+        refused(two, &lines.replace("SWEEP edu", "edu"), "1 sequences were swept, 2 must");
+        refused(two, &lines.replace("caught 2", "caught 0"), "not caught: SWEEP wrong");
+        refused(two, &lines.replace("SWEEP wrong", "wrong"), "no wrong order was caught");
         refused(two, &format!("{lines}SWEEP isr_dpc positions 9 FAILED\n"), "not swept well: SWEEP isr_dpc");
         refused(two, &format!("{lines}SWEEP isr_dpc positions 0 ok\n"), "nothing was swept");
     }

@@ -49,6 +49,7 @@ bare_metal! {
     pub mod local_apic;
     pub mod memory;
     pub mod pci_lines;
+    pub mod stacks;
     pub mod start;
     pub mod time;
     mod acpi_handler;
@@ -63,7 +64,6 @@ bare_metal! {
     mod pci_path;
     mod pic;
     mod smp;
-    mod stacks;
 }
 
 #[cfg(target_os = "none")]

@@ -22,6 +22,7 @@ const BASE_X2APIC: u64 = 1 << 10;
 mod register {
     pub const ID: u32 = 0x20;
     pub const VERSION: u32 = 0x30;
+    pub const END_OF_INTERRUPT: u32 = 0xb0;
     pub const SPURIOUS: u32 = 0xf0;
     pub const COMMAND: u32 = 0x300;
     pub const COMMAND_HIGH: u32 = 0x310;
@@ -186,6 +187,11 @@ pub fn aim_timer(vector: u8) {
 /// Lets the timer run without an interrupt, for calibration.
 pub fn mask_timer(masked: bool) {
     write(LVT_TIMER, u32::from(CLOCK_VECTOR) | if masked { MASKED } else { 0 });
+}
+
+/// Ends the interrupt in service. The entry stubs do that, at the right time; this is for tests of what happens otherwise.
+pub fn end_of_interrupt() {
+    write(END_OF_INTERRUPT, 0);
 }
 
 /// What is left of the timer's time.

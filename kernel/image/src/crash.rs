@@ -1,5 +1,6 @@
 //! Ways to end the machine, to see what its bug check says.
 
+use crate::selftest::nesting;
 use core::{hint::black_box, ptr};
 use ke::{
     At, Event, Passive,
@@ -24,6 +25,16 @@ pub fn crash_by_stack(depth: u64) -> u64 {
         return 0;
     }
     black_box(crash_by_stack(depth + 1)) + frame[0]
+}
+
+/// The same in the highest of ISRs of all classes, which interrupt each other and a DPC.
+pub fn crash_in_nested_isrs(at: &mut At<'_, Passive>) {
+    let outcome = nesting::run_at_the_top(at, || {
+        crash_by_stack(0);
+    });
+    if let Err(why) = outcome {
+        at.print(format_args!("{why}\n"));
+    }
 }
 
 /// A panic in a thread of its own.

@@ -11,7 +11,7 @@ mod life;
 mod lines;
 mod passive;
 mod probe;
-mod soft;
+pub mod soft;
 
 use crate::selftest::crew::Crew;
 use alloc::{format, string::String};

@@ -53,7 +53,7 @@ const COMMANDS: &[Command] = &[
 ];
 
 const STRESS: &str = "stress common|cycles N";
-const CRASH: &str = "crash fault|stack|isr|dpc|thread";
+const CRASH: &str = "crash fault|stack|nested|isr|dpc|thread";
 
 impl Command {
     fn name(&self) -> &'static str {
@@ -173,7 +173,7 @@ fn shutdown(machine: &mut Machine, words: Arguments<'_>, _: &mut At<'_, Passive>
 }
 
 fn run_crash(machine: &mut Machine, mut words: Arguments<'_>, at: &mut At<'_, Passive>) -> Outcome {
-    const KINDS: [&str; 5] = ["fault", "stack", "isr", "dpc", "thread"];
+    const KINDS: [&str; 6] = ["fault", "stack", "nested", "isr", "dpc", "thread"];
     let kind = words.required("the kind of crash")?;
     if !KINDS.contains(&kind) {
         return Err(words.unknown(kind, &KINDS));
@@ -184,6 +184,7 @@ fn run_crash(machine: &mut Machine, mut words: Arguments<'_>, at: &mut At<'_, Pa
             terminal::print(at, format_args!("nothing was mapped there, but {} was read\n", crash::crash_by_fault()))
         }
         "stack" => terminal::print(at, format_args!("the stack had room for {}\n", crash::crash_by_stack(0))),
+        "nested" => crash::crash_in_nested_isrs(at),
         "isr" => crash_in_callback(machine, Place::Isr, at)?,
         "dpc" => crash_in_callback(machine, Place::Dpc, at)?,
         _ => crash::crash_in_a_thread(at),

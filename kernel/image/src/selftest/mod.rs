@@ -9,6 +9,7 @@ mod dpcs;
 mod level;
 mod locks;
 mod memory;
+pub mod nesting;
 mod threads;
 mod timers;
 mod work;
@@ -49,6 +50,7 @@ const CHECKS: &[Check] = &[
     Check { name: "heap blocks of all sizes are apart and come back", run: |_, at| memory::heap(at) },
     Check { name: "all CPUs can use the heap at once", run: |_, at| memory::heap_on_every_cpu(at) },
     Check { name: "DMA memory obeys the device's address limit", run: |_, at| memory::dma(at) },
+    Check { name: "ISRs of all classes nest within a quarter of a stack", run: |_, at| nesting::deepest(at) },
     Check { name: "a register outside its BAR cannot be had", run: devices::register_limits },
     Check { name: "a BAR above 4 GiB reads back where it was placed", run: devices::high_bar },
     Check { name: "every CPU is at IRQL 0 with CR8 0", run: |_, at| level::all_passive(at) },

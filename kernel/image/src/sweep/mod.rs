@@ -3,21 +3,24 @@
 //! A timer's [shot] is placed at the first, the second, ... instruction of a [sequence](sequences), until it comes
 //! after the end. Whatever it hits, it must lead to what it leads to exactly once, each callback at its level, at once,
 //! and leave a CPU with nothing pending, level word 0 and CR8 0. Each sequence is swept with shots above and below its
-//! lock's ceiling that end in a DPC, in a woken thread, in a work item, and in a passive-level ISR.
+//! lock's ceiling that end in a DPC, in a woken thread, in a work item, and in a passive-level ISR. What is [wrong] on
+//! purpose must be caught.
 //!
 //! Every instruction is met only where a tick of the timer is an instruction: in QEMU with `-icount shift=0,sleep=off`.
 
 mod sequences;
 mod shot;
 pub mod software;
+mod wrong;
 
 use alloc::{format, string::String, sync::Arc};
 use edu::Edu;
 use framework::Pnp;
 use hal_x86_64::{X86Hal, time};
 use ke::{At, Passive, Thread, hal::Hal, thread};
-use sequences::{CEILING, Effect, SEQUENCES, Sequence, Stand};
+use sequences::{CEILING, Connected, Effect, SEQUENCES, Sequence, Stand};
 use shot::{Runs, Shot};
+use wrong::WRONG;
 
 /// The classes of the shots: one that a section at the ceiling holds off, one that interrupts it.
 const CLASSES: [u8; 2] = [CEILING - 4, CEILING + 3];
@@ -40,12 +43,12 @@ pub fn run(pnp: &Pnp, only: Option<&str>, at: &mut At<'_, Passive>) -> Result<()
     let sweeper = sweeper.ok_or("no thread runs")?;
     let edu = pnp.devices_of::<Edu>().into_iter().next().ok_or("sweep needs an edu device")?;
     let chosen = |sequence: &&Sequence| only.is_none_or(|name| name == sequence.name);
-    if !SEQUENCES.iter().any(|sequence| chosen(&sequence)) {
+    if !all().any(|sequence| chosen(&sequence)) {
         return Err(format!("no sequence has this name; there are {}", names()));
     }
     let stand = Stand::new(at, &edu)?;
     let mut sum = Sum::default();
-    for sequence in SEQUENCES.iter().filter(chosen) {
+    for sequence in all().filter(chosen) {
         sweep(sequence, &stand, &sweeper, &mut sum, at)?;
     }
     stand.end(at);
@@ -53,8 +56,12 @@ pub fn run(pnp: &Pnp, only: Option<&str>, at: &mut At<'_, Passive>) -> Result<()
     if sum.failed == 0 { Ok(()) } else { Err(format!("{} of {} positions failed", sum.failed, sum.positions)) }
 }
 
+fn all() -> impl Iterator<Item = &'static Sequence> {
+    SEQUENCES.iter().chain(WRONG)
+}
+
 fn names() -> String {
-    SEQUENCES.iter().map(|sequence| sequence.name).collect::<alloc::vec::Vec<_>>().join(", ")
+    all().map(|sequence| sequence.name).collect::<alloc::vec::Vec<_>>().join(", ")
 }
 
 #[derive(Default)]
@@ -80,15 +87,18 @@ fn sweep(
             let mut ticks = 0;
             while beyond < if sequence.waits { BEYOND_WAIT } else { BEYOND } && ticks < MOST_POSITIONS {
                 ticks += 1;
+                if sequence.connection == Connected::From {
+                    shot.disconnect(at);
+                }
                 let landing = Landing::of(ticks, sequence, stand, &shot, at);
                 if let Err(why) = landing.check(sequence, stand, &shot) {
                     failed += 1;
-                    if failed <= 3 {
+                    if failed <= 3 && !sequence.is_wrong {
                         let name = sequence.name;
                         at.print(format_args!("FAILED {name}, class {class}, {end:?}, tick {ticks}: {why}\n"));
                     }
                 }
-                if sequence.disconnects {
+                if sequence.connection == Connected::Until {
                     shot.connect(at)?;
                 }
                 beyond = if landing.was_beyond { beyond + 1 } else { 0 };
@@ -97,11 +107,17 @@ fn sweep(
             shot.end(at)?;
         }
     }
-    let verdict = if failed == 0 { "ok" } else { "FAILED" };
-    at.print(format_args!("SWEEP {} positions {positions} {verdict}\n", sequence.name));
+    let name = sequence.name;
     sum.sequences += 1;
     sum.positions += positions;
-    sum.failed += failed;
+    if sequence.is_wrong {
+        at.print(format_args!("SWEEP {name} positions {positions} caught {failed}\n"));
+        sum.failed += u32::from(failed == 0);
+    } else {
+        let verdict = if failed == 0 { "ok" } else { "FAILED" };
+        at.print(format_args!("SWEEP {name} positions {positions} {verdict}\n"));
+        sum.failed += failed;
+    }
     Ok(())
 }
 
@@ -113,6 +129,8 @@ struct Landing {
     level: u8,
     task_priority: u8,
     edu: u64,
+    /// Interrupts that nobody was connected for.
+    unexpected: u64,
     /// The shot came after the end of the sequence, or while it waited.
     was_beyond: bool,
 }
@@ -121,6 +139,8 @@ impl Landing {
     /// Runs the sequence with an interrupt `ticks` after its beginning.
     fn of(ticks: u32, sequence: &Sequence, stand: &Stand, shot: &Shot, at: &mut At<'_, Passive>) -> Self {
         let edu_before = stand.edu_count(at);
+        let unexpected = |at: &At<'_, Passive>| at.unexpected_interrupts(0).unwrap_or(0);
+        let unexpected_before = unexpected(at);
         shot.reset(at);
         stand.reset();
         let start = time::tsc();
@@ -129,7 +149,8 @@ impl Landing {
         let end = time::tsc();
         let due = start + u64::from(ticks);
         // No lock is taken, nothing is raised or lowered: that would deliver what the sequence has left behind.
-        while (shot.runs().isrs == 0 || sequence.disconnects) && time::tsc() < due + SLACK {
+        let may_not_come = sequence.connection != Connected::Throughout;
+        while (shot.runs().isrs == 0 || may_not_come) && time::tsc() < due + SLACK {
             core::hint::spin_loop();
         }
         let mut landing = Landing {
@@ -139,9 +160,14 @@ impl Landing {
             level: X86Hal.level(),
             task_priority: X86Hal.task_priority(),
             edu: 0,
+            unexpected: unexpected(at) - unexpected_before,
             was_beyond: if sequence.waits { shot.met_waiting() } else { end < due },
         };
         shot.disarm();
+        if sequence.is_wrong {
+            // What follows lowers, and so delivers what was left behind, if CR8 lets it.
+            X86Hal.set_task_priority(0);
+        }
         landing.edu = stand.edu_count(at) - edu_before;
         landing
     }
@@ -152,8 +178,14 @@ impl Landing {
             return Err(format!("it ends with pending {pending:#x}, level word {level}, CR8 {task_priority}"));
         }
         let expected = shot.expected();
-        if self.shot != expected && !(sequence.disconnects && self.shot.is_part_of(expected)) {
-            return Err(format!("the shot led to {:?}", self.shot));
+        let is_right = match sequence.connection {
+            Connected::Throughout => self.shot == expected,
+            Connected::Until => self.shot.is_part_of(expected),
+            Connected::From if self.unexpected == 0 => self.shot == expected,
+            Connected::From => self.shot == Runs::default() && self.unexpected == 1,
+        };
+        if !is_right {
+            return Err(format!("the shot led to {:?}, {} unexpected", self.shot, self.unexpected));
         }
         if self.stand != Stand::expected(sequence) {
             return Err(format!("the sequence led to {:?}", self.stand));

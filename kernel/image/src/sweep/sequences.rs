@@ -7,7 +7,7 @@ use super::{
 use alloc::{string::String, sync::Arc};
 use edu::Edu;
 use framework::DeviceRef;
-use hal_x86_64::X86Hal;
+use hal_x86_64::{X86Hal, local_apic};
 use ke::{
     At, Claim, Dirql, Dispatch, Interrupt, InterruptLock, Passive, ServiceRoutine, SpinLock, WorkItem, WorkRoutine,
     hal::Hal, irql,
@@ -28,8 +28,21 @@ pub struct Sequence {
     pub leads_to: &'static [Effect],
     /// Whether the sequence ends only after the shot: it waits for it.
     pub waits: bool,
-    /// Whether the sequence disconnects the shot's interrupt: what it leads to may end before its ISR, or after it.
-    pub disconnects: bool,
+    /// What the sequence does to the connection of the shot's interrupt.
+    pub connection: Connected,
+    /// It is wrong on purpose: at some position the sweep must notice.
+    pub is_wrong: bool,
+}
+
+/// Whether the shot's interrupt is connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connected {
+    /// All the time.
+    Throughout,
+    /// Until somewhere in the sequence: what the shot leads to may end before its ISR, or after it.
+    Until,
+    /// From somewhere in the sequence on: a shot before that is unexpected, and leads to nothing.
+    From,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,8 +55,9 @@ pub enum Effect {
     Edu,
 }
 
-const fn sequence(name: &'static str, run: fn(&Stand, &Shot, &mut At<'_, Passive>)) -> Sequence {
-    Sequence { name, run, ends: &End::ALL, leads_to: &[], waits: false, disconnects: false }
+pub const fn sequence(name: &'static str, run: fn(&Stand, &Shot, &mut At<'_, Passive>)) -> Sequence {
+    let connection = Connected::Throughout;
+    Sequence { name, run, ends: &End::ALL, leads_to: &[], waits: false, connection, is_wrong: false }
 }
 
 pub const SEQUENCES: &[Sequence] = &[
@@ -83,17 +97,25 @@ pub const SEQUENCES: &[Sequence] = &[
     sequence("mask_unmask", |_, shot, at| shot.mask(at).unmask(at)),
     Sequence {
         ends: &[End::Dpc, End::WorkItem, End::PassiveIsr],
-        disconnects: true,
+        connection: Connected::Until,
         ..sequence("disconnect", |_, shot, at| shot.disconnect(at))
+    },
+    Sequence {
+        ends: &[End::Dpc, End::PassiveIsr],
+        connection: Connected::From,
+        ..sequence("connect", |_, shot, at| shot.reconnect(at))
     },
 ];
 
 /// What the sequences work on.
 pub struct Stand {
-    spin: SpinLock<u32>,
+    pub spin: SpinLock<u32>,
     lock: InterruptLock<u32>,
     software: Arc<Interrupt<Software>>,
     software_vector: u8,
+    /// Ends its interrupt too early.
+    early: Arc<Interrupt<Software>>,
+    pub early_vector: u8,
     item: WorkItem<Item>,
     edu: DeviceRef<Edu>,
 }
@@ -101,25 +123,30 @@ pub struct Stand {
 impl Stand {
     pub fn new(at: &mut At<'_, Passive>, edu: &DeviceRef<Edu>) -> Result<Self, String> {
         let lock: InterruptLock<u32> = lock_of_class(CEILING)?;
-        let software = Interrupt::new(Software(Counts::default()), lock.clone());
+        let counts = Arc::new(Counts::default());
+        let raised = |ends_early| Interrupt::new(Software { counts: counts.clone(), ends_early }, lock.clone());
+        let (software, early) = (raised(false), raised(true));
         let software_vector = connect(at, &software, CEILING)?;
+        let early_vector = connect(at, &early, CEILING)?;
         let item = WorkItem::new(Item(Counts::default()));
-        Ok(Stand { spin: SpinLock::new(0), lock, software, software_vector, item, edu: edu.clone() })
+        let (spin, edu) = (SpinLock::new(0), edu.clone());
+        Ok(Stand { spin, lock, software, software_vector, early, early_vector, item, edu })
     }
 
     pub fn end(self, at: &mut At<'_, Passive>) {
         self.software.disconnect(at);
+        self.early.disconnect(at);
         self.item.flush(at);
     }
 
     pub fn reset(&self) {
-        self.software.routine().0.reset();
+        self.software.routine().counts.reset();
         self.item.routine().0.reset();
     }
 
     /// What the software-raised interrupt and the work item have done. Takes no lock.
     pub fn runs(&self) -> [Runs; 2] {
-        [self.software.routine().0.runs(), self.item.routine().0.runs()]
+        [self.software.routine().counts.runs(), self.item.routine().0.runs()]
     }
 
     /// What `sequence` must have made of both.
@@ -136,7 +163,10 @@ impl Stand {
 }
 
 /// An interrupt that the program raises itself.
-struct Software(Counts);
+struct Software {
+    counts: Arc<Counts>,
+    ends_early: bool,
+}
 
 impl ServiceRoutine for Software {
     type State = u32;
@@ -144,14 +174,17 @@ impl ServiceRoutine for Software {
     type Context = ();
 
     fn service(&self, _: &(), _: &mut u32, this: &Interrupt<Self>, at: &mut At<'_, Dirql>) -> Claim {
-        self.0.isr_at_dirql(at.irql(), CEILING, || {
+        self.counts.isr_at_dirql(at.irql(), CEILING, || {
+            if self.ends_early {
+                local_apic::end_of_interrupt();
+            }
             this.queue_dpc(at);
         });
         Claim::Mine
     }
 
     fn dpc(&self, _: &(), _: &Interrupt<Self>, at: &mut At<'_, Dispatch>) {
-        self.0.dpc(at.irql());
+        self.counts.dpc(at.irql());
     }
 
     fn work_item(&self, _: &(), _: &Interrupt<Self>, _: &mut At<'_, Passive>) {}

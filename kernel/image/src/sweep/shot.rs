@@ -270,13 +270,23 @@ impl Shot {
 
     /// Borrows the timer, and aims it at this interrupt.
     pub fn connect(&self, at: &mut At<'_, Passive>) -> Result<(), String> {
-        let vector = match &self.target {
-            Target::Dirql(interrupt) => connect(at, interrupt, self.record.irql)?,
-            Target::Passive(interrupt) => connect(at, interrupt, self.record.irql)?,
-        };
+        let vector = self.connect_only(at)?;
         local_apic::start_timer(0);
         local_apic::aim_timer(vector);
         Ok(())
+    }
+
+    /// Connects it again, while the timer runs: to the same vector, as nobody else has come meanwhile.
+    pub fn reconnect(&self, at: &mut At<'_, Passive>) {
+        // Without it the shot leads to nothing, which is noticed.
+        let _connected = self.connect_only(at);
+    }
+
+    fn connect_only(&self, at: &mut At<'_, Passive>) -> Result<u8, String> {
+        match &self.target {
+            Target::Dirql(interrupt) => connect(at, interrupt, self.record.irql),
+            Target::Passive(interrupt) => connect(at, interrupt, self.record.irql),
+        }
     }
 
     pub fn disconnect(&self, at: &mut At<'_, Passive>) {

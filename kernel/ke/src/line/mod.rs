@@ -85,7 +85,8 @@ impl Line {
     /// A line on `vector` of `cpu`, with nobody on it. Its source has been programmed, masked.
     pub fn new(cpu: u32, vector: u8, mode: Mode, source: Arc<dyn Source>) -> Arc<Self> {
         let line = Arc::new(Line {
-            head: Head::new(walk::level, walk::storm, vector >> 4, "shared line"),
+            // What a source that cannot mask sends before the line is opened is not lost.
+            head: Head::new(dispatch::latch, walk::storm, vector >> 4, "shared line"),
             members: AtomicPtr::new(Box::into_raw(Members::of(Vec::new()))),
             has_dirql: AtomicBool::new(false),
             has_pass: AtomicBool::new(false),
