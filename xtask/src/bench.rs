@@ -125,9 +125,11 @@ one that nobody waits for. On an idle CPU: from the entry stub. Lock pairs: eigh
 from reset, firmware included, until the drivers have started their devices.
 Passive evt_isr: an edge-triggered interrupt that the program raises by an IPI to itself, from the entry stub, with two
 for the store that raises and its address. Line interrupts: an edu by the I/O APIC, a status bit that the ISR serves
-alone; a sharer: the second member's interrupt less the first's. Mask + unmask: a message without a mask bit, which the
+alone; a sharer: the second member's interrupt less the first's; chains: objects that the program raises, of which the
+last on the line claims, from the entry stub to its return. Per million: eight raises in a row less none. Mask + unmask: a message without a mask bit, which the
 core latches; eight in a row less none, by eight. DPC insert: at DISPATCH, for this CPU; eight in a row less none, by
 eight, when so many are queued. DPC drain: so many and one less one, by so many, each with a body of one store.
+Connect: a message to a vector, without what the framework does, beside the drivers' interrupts and beside 150.
 ";
 
 /// The table a person reads, in the order of the budgets.

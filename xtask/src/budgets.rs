@@ -19,8 +19,11 @@ const fn cost(name: &'static str, meaning: &'static str, linux: Option<f64>, bud
     Row { name, meaning, budget, linux, higher_is_better: false }
 }
 
+/// Flat: no more beside many than beside few.
+const CONNECT: f64 = 500.0;
+
 /// All rows, in the order of the table.
-pub const ROWS: [Row; 22] = [
+pub const ROWS: [Row; 28] = [
     cost("isr_entry", "raise -> first line of the ISR", Some(225.0), 34.0),
     cost("isr_only", "raise -> back in the interrupted code, ISR only", Some(481.0), 72.0),
     cost("dpc_entry", "raise -> evt_dpc", Some(646.0), 105.0),
@@ -28,7 +31,11 @@ pub const ROWS: [Row; 22] = [
     cost("passive_isr", "raise -> passive evt_isr", Some(2915.0), 170.0),
     cost("work_item", "raise -> evt_work_item queued by the ISR", Some(4128.0), 220.0),
     cost("isr_idle", "raise -> ISR on an idle CPU", Some(1031.0), 90.0),
+    cost("line_entry", "line interrupt, level: raise -> first line of the ISR", None, 60.0),
     cost("line_owner", "line interrupt, level: raise -> back, one owner", Some(516.0), 95.0),
+    cost("chain_1", "line interrupt, level: entry -> back, 1 sharer", None, 95.0),
+    cost("chain_2", "line interrupt, level: entry -> back, 2 sharers", None, 125.0),
+    cost("chain_8", "line interrupt, level: entry -> back, 8 sharers", None, 305.0),
     cost("line_sharer", "line interrupt, level: each sharer that declines", None, 30.0),
     cost("interrupt_lock", "interrupt lock pair: acquire_lock + drop", Some(33.0), 14.0),
     cost("synchronize", "interrupt lock pair: synchronize", Some(33.0), 14.0),
@@ -48,6 +55,8 @@ pub const ROWS: [Row; 22] = [
     cost("dpc_drain_1", "DPC drain each, 1 queued", None, 24.0),
     cost("dpc_drain_100", "DPC drain each, 100 queued", None, 24.0),
     cost("dpc_drain_10000", "DPC drain each, 10,000 queued", None, 24.0),
+    cost("connect_few", "connect, the drivers' interrupts connected", None, CONNECT),
+    cost("connect_150", "connect, 150 interrupts connected", None, CONNECT),
     cost("boot", "boot -> first driver callback", Some(2.1e9), 6e7),
 ];
 

@@ -1,4 +1,7 @@
 //! DPC objects of their own, beside the one that every interrupt has (KDPC, WDFDPC).
+//!
+//! **Invariant:** an object lives while its count of references is above 0: one for each handle, and one while it is queued or
+//! runs. Whoever takes the last away has the object alone.
 
 use crate::{
     at::At,
@@ -6,11 +9,19 @@ use crate::{
     hal::{self, Point},
     level::{Dispatch, Level, MayWait, Passive, irql},
     percpu,
-    raw_dpc::{Begun, DpcKind, Importance, RawDpc},
+    raw_dpc::{DpcKind, Importance, RawDpc},
     work,
 };
-use alloc::{boxed::Box, sync::Arc};
-use core::{fmt, panic::Location, ptr::NonNull};
+use alloc::boxed::Box;
+use core::{
+    fmt,
+    panic::Location,
+    ptr::NonNull,
+    sync::atomic::{
+        AtomicUsize,
+        Ordering::{AcqRel, Relaxed},
+    },
+};
 
 /// What a DPC does.
 pub trait DpcRoutine: Send + Sync + 'static {
@@ -42,16 +53,34 @@ impl<F: Fn([usize; 2], &mut At<'_, Dispatch>) + Send + Sync + 'static> DpcRoutin
 /// }
 /// ```
 pub struct Dpc<R: DpcRoutine> {
-    object: Arc<Object<R>>,
+    object: NonNull<Object<R>>,
 }
 
+// SAFETY: a handle shares its object, as an `Arc` does, and a routine may be shared and sent.
+unsafe impl<R: DpcRoutine> Send for Dpc<R> {}
+// SAFETY: as above.
+unsafe impl<R: DpcRoutine> Sync for Dpc<R> {}
+
 struct Object<R> {
+    /// As in an [`alloc::sync::Arc`], of which nobody could tell in a line that it was the last.
+    references: AtomicUsize,
     raw: RawDpc,
     importance: Importance,
     target: Option<u32>,
     /// Neither: it goes to the end of the queue of the CPU that queues it.
     is_plain: bool,
     routine: R,
+}
+
+impl<R> Object<R> {
+    fn refer(&self) {
+        self.references.fetch_add(1, Relaxed);
+    }
+
+    /// One reference less. `true`: it was the last.
+    fn release(&self) -> bool {
+        self.references.fetch_sub(1, AcqRel) == 1
+    }
 }
 
 impl<R: DpcRoutine> Dpc<R> {
@@ -64,23 +93,35 @@ impl<R: DpcRoutine> Dpc<R> {
     pub fn with(routine: R, importance: Importance, target: Option<u32>) -> Self {
         let kind: &'static DpcKind = const { &DpcKind { routine: run::<R>, name: R::name } };
         let is_plain = target.is_none() && importance == Importance::Medium;
-        let object = Arc::new(Object { raw: RawDpc::new(kind), importance, target, is_plain, routine });
-        object.raw.set_context(Arc::as_ptr(&object).cast());
-        Dpc { object }
+        let raw = RawDpc::new(kind);
+        let references = AtomicUsize::new(1);
+        let object = Box::leak(Box::new(Object { references, raw, importance, target, is_plain, routine }));
+        let object = NonNull::from(object);
+        let dpc = Dpc { object };
+        dpc.object().raw.set_context(object.as_ptr().cast());
+        dpc
     }
 
     /// What it does.
     pub fn routine(&self) -> &R {
-        &self.object.routine
+        &self.object().routine
+    }
+
+    #[inline(always)]
+    fn object(&self) -> &Object<R> {
+        // SAFETY: this handle has a reference.
+        unsafe { self.object.as_ref() }
     }
 
     /// KeInsertQueueDpc: `false` when it is queued already, or its target is no CPU of this machine. Any IRQL.
+    #[inline]
     #[track_caller]
     pub fn insert<L: Level>(&self, at: &mut At<'_, L>) -> bool {
         self.insert_with(at, [0; 2])
     }
 
     /// KeInsertQueueDpc with arguments: when it is queued already, nothing changes and the first arguments stay.
+    #[inline]
     #[track_caller]
     pub fn insert_with<L: Level>(&self, at: &mut At<'_, L>, arguments: [usize; 2]) -> bool {
         at.point(Point::QueueDpc, self.address(), Location::caller());
@@ -102,38 +143,40 @@ impl<R: DpcRoutine> Dpc<R> {
 
     #[inline]
     fn insert_raised(&self, hal: hal::HalRef<'_>, arguments: [usize; 2]) -> bool {
-        let object = &self.object;
-        let linked = || {
-            // The link's own reference; `run` takes it back.
-            let _ = Arc::into_raw(object.clone());
-        };
+        let object = self.object();
         if object.is_plain {
-            // SAFETY: the link's reference keeps the object alive; the context was set in `with`; this is at DISPATCH or
-            // above.
-            return unsafe { object.raw.insert_last_here(hal, arguments, linked) };
+            // SAFETY: the link's own reference keeps the object alive, until `run` takes it back; the context was set in `with`;
+            // this is at DISPATCH or above.
+            return unsafe { object.raw.insert_last_here(hal, arguments, || object.refer()) };
         }
+        self.insert_placed(hal, arguments)
+    }
+
+    #[inline(never)]
+    fn insert_placed(&self, hal: hal::HalRef<'_>, arguments: [usize; 2]) -> bool {
+        let object = self.object();
         let Some(target) = percpu::of(hal, object.target.unwrap_or(hal.cpu())) else { return false };
-        // SAFETY: as above.
-        unsafe { object.raw.insert_on(hal, target, object.importance, arguments, linked) }
+        // SAFETY: as in `insert_raised`.
+        unsafe { object.raw.insert_on(hal, target, object.importance, arguments, || object.refer()) }
     }
 
     /// KeRemoveQueueDpc: `true`, it was queued and will not run; `false`, it is idle or has started. Any IRQL.
     #[track_caller]
     pub fn remove<L: Level>(&self, at: &mut At<'_, L>) -> bool {
         at.point(Point::RemoveDpc, self.address(), Location::caller());
-        let removed = self.object.raw.remove();
+        let removed = self.object().raw.remove();
         at.note_if(removed, Point::DpcUnqueued, self.address());
         removed
     }
 
     /// Its name for the simulator.
     fn address(&self) -> usize {
-        Arc::as_ptr(&self.object).addr()
+        self.object.addr().get()
     }
 
     /// Whether it is queued.
     pub fn is_queued(&self) -> bool {
-        self.object.raw.is_queued()
+        self.object().raw.is_queued()
     }
 
     /// Waits until every run that was queued before this call has finished (KeFlushQueuedDpcs). PASSIVE.
@@ -146,22 +189,29 @@ impl<R: DpcRoutine> Dpc<R> {
 /// As [`DpcKind::routine`] is called; the context is the object of a [`Dpc`] whose link's reference nobody has taken back.
 unsafe fn run<R: DpcRoutine>(dpc: NonNull<RawDpc>, mut at: At<'_, Dispatch>) {
     // SAFETY: by the contract.
-    let Begun { context, arguments } = unsafe { RawDpc::begin_removable(dpc) };
-    // SAFETY: by the contract.
-    let object = unsafe { Arc::from_raw(context.cast::<Object<R>>()) };
-    if let Some(arguments) = arguments {
+    let context = unsafe { RawDpc::context(dpc) };
+    // SAFETY: by the contract it is there until the reference is given back, below.
+    let object = unsafe { &*context.cast::<Object<R>>() };
+    if let Some(arguments) = object.raw.begin_removable() {
         at.note(Point::DpcStart, context.addr());
         object.routine.run(arguments, &mut at);
         at.note(Point::DpcEnd, context.addr());
     }
-    give_back(object, &mut at);
+    if object.release() {
+        // SAFETY: this was the last reference.
+        unsafe { drop_later(context.cast_mut().cast::<Object<R>>(), at) };
+    }
 }
 
-/// What a driver put into its DPC is dropped at PASSIVE, even if this was the last reference.
-fn give_back<R: DpcRoutine>(object: Arc<Object<R>>, at: &mut At<'_, Dispatch>) {
-    if let Some(object) = Arc::into_inner(object) {
-        work::drop_at_passive(at, object);
-    }
+/// What a driver put into its DPC is dropped at PASSIVE, even if its run was the last to have it.
+///
+/// # Safety
+/// The caller has the object alone.
+#[cold]
+#[inline(never)]
+unsafe fn drop_later<R: DpcRoutine>(object: *mut Object<R>, mut at: At<'_, Dispatch>) {
+    // SAFETY: by the contract; made by `Box::leak`.
+    work::drop_at_passive(&mut at, unsafe { Box::from_raw(object) });
 }
 
 impl<R: DpcRoutine> work::DropAtPassive for Object<R> {
@@ -171,7 +221,17 @@ impl<R: DpcRoutine> work::DropAtPassive for Object<R> {
 impl<R: DpcRoutine> Clone for Dpc<R> {
     /// Another handle to the same DPC.
     fn clone(&self) -> Self {
-        Dpc { object: self.object.clone() }
+        self.object().refer();
+        Dpc { object: self.object }
+    }
+}
+
+impl<R: DpcRoutine> Drop for Dpc<R> {
+    fn drop(&mut self) {
+        if self.object().release() {
+            // SAFETY: this was the last reference; made by `Box::leak`.
+            drop(unsafe { Box::from_raw(self.object.as_ptr()) });
+        }
     }
 }
 

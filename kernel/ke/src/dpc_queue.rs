@@ -25,7 +25,8 @@ use core::{
 /// How many low-importance DPCs a CPU lets lie before it drains them without other cause.
 const LOW_DEPTH: u32 = 4;
 
-/// One CPU's queue. `tail` points at the last `next`, so linking has no empty case.
+/// One CPU's queue. `tail` points at the last `next`, or at `head` when nothing is linked, so linking has no empty case. What
+/// that last one holds means nothing: it becomes null when the queue is taken.
 pub(crate) struct DpcQueue {
     head: AtomicPtr<RawDpc>,
     tail: AtomicPtr<AtomicPtr<RawDpc>>,
@@ -54,7 +55,6 @@ impl DpcQueue {
     /// This CPU's queue, interrupts off; `dpc` is claimed by the caller and alive.
     #[inline(always)]
     pub(crate) unsafe fn link_last(&self, dpc: &RawDpc) {
-        dpc.next.store(ptr::null_mut(), Relaxed);
         // SAFETY: `tail` points at `head` or at the `next` of the last linked, living DPC.
         unsafe { (*self.tail.load(Relaxed)).store(ptr::from_ref(dpc).cast_mut(), Relaxed) };
         self.tail.store(ptr::from_ref(&dpc.next).cast_mut(), Relaxed);
@@ -75,7 +75,7 @@ impl DpcQueue {
 
     /// Whether no DPC below high importance is linked, not even one that may wait.
     pub(crate) fn is_empty(&self) -> bool {
-        self.head.load(Relaxed).is_null()
+        ptr::eq(self.tail.load(Relaxed), &self.head)
     }
 
     /// The name of the DPC that this CPU runs.
@@ -161,7 +161,8 @@ pub(crate) unsafe fn drain(hal: HalRef<'_>) {
     debug_assert!(!batch.is_null(), "the pending word says that DPCs are queued");
     // SAFETY: by the contract and the invariant above something is linked.
     let batch = unsafe { NonNull::new_unchecked(batch) };
-    queue.head.store(ptr::null_mut(), Relaxed);
+    // SAFETY: `tail` points at the `next` of the last linked, living DPC; this CPU's queue with interrupts off.
+    unsafe { (*queue.tail.load(Relaxed)).store(ptr::null_mut(), Relaxed) };
     queue.tail.store(ptr::from_ref(&queue.head).cast_mut(), Relaxed);
     queue.low.store(0, Relaxed);
     hal.enable_interrupts();

@@ -115,6 +115,16 @@ impl RawDpc {
             return true;
         }
         // SAFETY: the same contract.
+        unsafe { self.insert_again(hal, arguments, linked) }
+    }
+
+    /// It is linked already: perhaps it was removed.
+    ///
+    /// # Safety
+    /// As [`Self::insert_here`].
+    #[cold]
+    unsafe fn insert_again(&self, hal: HalRef<'_>, arguments: [usize; 2], linked: impl FnOnce()) -> bool {
+        // SAFETY: the same contract.
         unsafe { self.insert_on(hal, hal::percpu(hal), Importance::Medium, arguments, linked) }
     }
 
@@ -123,6 +133,7 @@ impl RawDpc {
     ///
     /// # Safety
     /// As [`Self::insert_here`]; `target` is a CPU of this machine.
+    #[inline(never)]
     pub(crate) unsafe fn insert_on(
         &self,
         hal: HalRef<'_>,
@@ -211,25 +222,23 @@ impl RawDpc {
         context
     }
 
-    /// Turns a DPC idle for its run. What the link held is to be given back even if it does not run.
+    /// Where the owner said that its object is.
     ///
     /// # Safety
     /// As [`DpcKind::routine`] is called.
-    pub(crate) unsafe fn begin_removable(this: NonNull<RawDpc>) -> Begun {
-        // SAFETY: linked until now, so alive until the swap.
-        let this = unsafe { this.as_ref() };
-        let arguments = [this.arguments[0].load(Relaxed), this.arguments[1].load(Relaxed)];
-        let context = this.context.load(Relaxed);
-        let queued = this.state.swap(0, AcqRel) == QUEUED;
-        Begun { context, arguments: queued.then_some(arguments) }
+    #[inline(always)]
+    pub(crate) unsafe fn context(this: NonNull<RawDpc>) -> *const () {
+        // SAFETY: linked until now, so alive.
+        unsafe { this.as_ref() }.context.load(Relaxed)
     }
-}
 
-/// What [`RawDpc::begin_removable`] found.
-pub(crate) struct Begun {
-    pub(crate) context: *const (),
-    /// None: it was removed while it was linked, and does not run.
-    pub(crate) arguments: Option<[usize; 2]>,
+    /// Turns a DPC idle for its run, at the beginning of its routine. Its arguments; `None`: it was removed while it was linked,
+    /// and does not run, but what the link held is to be given back.
+    #[inline(always)]
+    pub(crate) fn begin_removable(&self) -> Option<[usize; 2]> {
+        let arguments = [self.arguments[0].load(Relaxed), self.arguments[1].load(Relaxed)];
+        (self.state.swap(0, AcqRel) == QUEUED).then_some(arguments)
+    }
 }
 
 /// How soon a DPC starts, and where in the queue it goes (KeSetImportanceDpc).

@@ -244,8 +244,9 @@ impl<'c> Locked<'c> {
         match woken {
             // Directly: never ready, never standing by.
             Some(woken)
-                if cpu.sched.standby.load(Relaxed).is_null()
-                    && beats(woken, cpu)
+                if woken.priority() > me.priority()
+                    && woken.may_run_on(cpu.number())
+                    && cpu.sched.standby.load(Relaxed).is_null()
                     && !self.ready().has_better(woken) =>
             {
                 Some(woken)

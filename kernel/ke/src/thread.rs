@@ -323,7 +323,7 @@ unsafe fn reap(dpc: NonNull<RawDpc>, mut at: At<'_, Dispatch>) {
     let Some(place) = threads.iter().position(|each| ptr::eq(Arc::as_ptr(each).cast(), thread)) else { return };
     let ended = threads.swap_remove(place);
     drop(threads);
-    work::drop_at_passive(&mut at, Ended(ended));
+    work::drop_at_passive(&mut at, Box::new(Ended(ended)));
 }
 
 /// An ended thread on its way out: its stack goes when it is dropped, at PASSIVE.

@@ -259,7 +259,7 @@ unsafe fn run<R: TimerRoutine>(context: *const (), hal: HalRef<'_>) {
     object.routine.expired(&mut at);
     at.note(Point::TimerEnd, context.addr());
     if let Some(object) = Arc::into_inner(object) {
-        work::drop_at_passive(&mut at, object);
+        work::drop_at_passive(&mut at, Box::new(object));
     }
 }
 

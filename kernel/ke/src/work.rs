@@ -35,8 +35,7 @@ pub(crate) struct WorkKind {
     pub(crate) routine: unsafe fn(*const (), &mut At<'_, Passive>),
 }
 
-/// What the pool queues. `repr(C)`: its queue's [`Work`] is first.
-#[repr(C)]
+/// What the pool queues.
 pub(crate) struct RawWork {
     work: Work,
     context: AtomicPtr<()>,
@@ -55,7 +54,7 @@ impl RawWork {
 
     /// Before it is queued: the pool of which machine does it.
     pub(crate) fn bind(&self, hal: HalRef<'_>) {
-        self.work.bind(&hal::system(hal).work.queue);
+        self.work.bind(&hal::system(hal).work.queue, ptr::from_ref(self).cast());
     }
 
     /// Queues it. `false`: it is queued already and has not started. At DISPATCH or above.
@@ -113,7 +112,7 @@ impl WorkPool {
     pub(crate) fn start(&self, at: &mut At<'_, Passive>) -> Result<(), thread::SpawnError> {
         self.reaper.place(ptr::from_ref(self).cast());
         self.reaper.bind(at.hal);
-        self.grow.bind(&self.balance);
+        self.grow.bind(&self.balance, ptr::null());
         // SAFETY: bound just now; the pool is never freed.
         unsafe { self.queue.when_short_of_threads(&self.grow) };
         self.add_worker(at)?;
@@ -152,8 +151,8 @@ fn work(at: &mut At<'_, Passive>) {
     let me = hal::current_thread(at.hal);
     while !at.hal.dead() {
         let Some(work) = pool.queue.take(at) else { continue };
-        // SAFETY: the pool's queue holds the first fields of `RawWork`s, alive until their routine says that it is done.
-        let item = unsafe { work.cast::<RawWork>().as_ref() };
+        // SAFETY: the pool's queue holds the work of `RawWork`s, alive until their routine says that it is done.
+        let item = unsafe { &*work.as_ref().context().cast::<RawWork>() };
         let (kind, context) = (item.kind, item.context.load(Relaxed));
         item.work.begin();
         me.set_in_work_item(true);
@@ -199,9 +198,9 @@ pub(crate) trait DropAtPassive: Send {
 }
 
 /// Lets a worker drop `what`.
-pub(crate) fn drop_at_passive(at: &mut At<'_, Dispatch>, what: impl DropAtPassive + 'static) {
+pub(crate) fn drop_at_passive(at: &mut At<'_, Dispatch>, what: Box<dyn DropAtPassive>) {
     let pool = &hal::system(at.hal).work;
-    pool.dropped.acquire(at).push(Box::new(what));
+    pool.dropped.acquire(at).push(what);
     // SAFETY: the pool is never freed.
     unsafe { pool.reaper.queue(at, || ()) };
 }

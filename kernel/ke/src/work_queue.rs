@@ -40,16 +40,29 @@ pub(crate) struct Work {
     next: AtomicPtr<Work>,
     state: AtomicU32,
     queue: AtomicPtr<WorkQueue>,
+    /// Whatever the threads of the queue expect.
+    context: AtomicPtr<()>,
 }
 
 impl Work {
     pub(crate) const fn new() -> Self {
-        Work { next: AtomicPtr::new(ptr::null_mut()), state: AtomicU32::new(0), queue: AtomicPtr::new(ptr::null_mut()) }
+        Work {
+            next: AtomicPtr::new(ptr::null_mut()),
+            state: AtomicU32::new(0),
+            queue: AtomicPtr::new(ptr::null_mut()),
+            context: AtomicPtr::new(ptr::null_mut()),
+        }
     }
 
-    /// Says where it is done. Before it is queued; always the same place.
-    pub(crate) fn bind(&self, queue: &WorkQueue) {
+    /// Says where it is done, and with what. Before it is queued; always the same.
+    pub(crate) fn bind(&self, queue: &WorkQueue, context: *const ()) {
         self.queue.store(ptr::from_ref(queue).cast_mut(), Relaxed);
+        self.context.store(context.cast_mut(), Relaxed);
+    }
+
+    /// What it was bound with.
+    pub(crate) fn context(&self) -> *const () {
+        self.context.load(Relaxed)
     }
 
     /// Queues it; `linked` runs before it can begin. `false`: it is queued already and has not begun. At DISPATCH or above,

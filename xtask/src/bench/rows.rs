@@ -8,6 +8,8 @@
 //! * On an idle CPU nobody raises: counted from the entry stub, which the halted CPU enters.
 //! * An interrupt that the program raises by an IPI to itself is counted from the entry stub, plus two, as if it were a
 //!   device's.
+//! * A chain is counted from the entry stub to its return.
+//! * Interrupts per million instructions: eight raises in a row, each with all it leads to.
 //! * A sharer of a line that declines is what the second member's interrupt takes beyond the first's.
 //! * Draining a DPC is what `n` of them take beyond one, by `n`.
 
@@ -21,8 +23,8 @@ use iced_x86::Mnemonic;
 
 /// The kernel's marker function.
 const MARK: &str = "kernel::bench::window::mark";
-/// Pairs in a row in a window of a lock.
-const PAIRS: f64 = 8.0;
+/// How often in a row a window has what is done eight times.
+const TIMES: f64 = 8.0;
 /// The load of the register's address, before a raise.
 const ADDRESS_LOAD: f64 = 1.0;
 /// The store to the device's register.
@@ -60,8 +62,9 @@ pub fn figures(recording: &Recording, code: &Code) -> Result<Vec<Figure>> {
     figures.push(raise.until("dpc_entry", dpc.first_in("evt_dpc", raise.stub, code)?, code)?);
     let whole = raise.until("isr_dpc", raise.back, code)?;
     let queueing = whole.path.iter().copied().filter(|address| code.is_in(*address, "queue_dpc")).collect();
-    let rate = Figure { name: "per_million", value: 1e6 / whole.value, accesses: None, path: Vec::new() };
-    figures.extend([whole, figure("queue_dpc", 0.0, queueing, code)?, rate]);
+    figures.extend([whole, figure("queue_dpc", 0.0, queueing, code)?]);
+    let each = eighth("per_million", recording.window("storm")?, code)?;
+    figures.push(Figure { value: 1e6 / each.value, ..each });
 
     let work = window("work_item")?;
     let raise = work.raise(code)?;
@@ -82,12 +85,23 @@ pub fn figures(recording: &Recording, code: &Code) -> Result<Vec<Figure>> {
         let raise = line.raise(code)?;
         raise.until(row, raise.back, code)
     };
+    let owner = window("line_owner")?;
+    let raise = owner.raise(code)?;
+    figures.push(raise.until("line_entry", owner.first_in("evt_isr", raise.stub, code)?, code)?);
     figures.push(line("line_owner", "line_owner")?);
+    for name in ["chain_1", "chain_2", "chain_8"] {
+        let chain = window(name)?;
+        let stub = chain.entered(code)?;
+        figures.push(figure(name, 0.0, chain.ran[stub..chain.returned(stub, code)?].to_vec(), code)?);
+    }
     let (first, second) = (line("line_first", "line_sharer")?, line("line_second", "line_sharer")?);
     figures.push(second.beyond(&first, 1.0));
 
     for name in EIGHT_TIMES {
-        figures.push(pair(name, recording.window(name)?, code)?);
+        figures.push(eighth(name, recording.window(name)?, code)?);
+    }
+    for name in ["connect_few", "connect_150"] {
+        figures.push(window(name)?.whole(name, code)?);
     }
     let one = window("dpc_drain_base")?.whole("dpc_drain_1", code)?;
     for (name, count) in DRAINS {
@@ -121,15 +135,15 @@ fn sum(path: &[u64], code: &Code) -> Result<Accesses> {
     path.iter().try_fold(Accesses::default(), |sum, address| Ok(sum.zip(code.accesses(*address)?, |a, b| a + b)))
 }
 
-/// A lock's row: between the first two marks eight pairs, between the last two none.
-fn pair(name: &'static str, trace: &[u64], code: &Code) -> Result<Figure> {
+/// The row of what is done eight times: so it is between the first two marks, and not at all between the last two.
+fn eighth(name: &'static str, trace: &[u64], code: &Code) -> Result<Figure> {
     let marks = marks(trace, code)?;
     let [.., first, second, third] = marks[..] else {
         anyhow::bail!("the window {name} has {} marks instead of three", marks.len());
     };
     let (eight, none) = (&trace[first..second], &trace[second..third]);
-    let value = (eight.len() as f64 - none.len() as f64) / PAIRS;
-    let accesses = sum(eight, code)?.zip(sum(none, code)?, |eight, none| (eight - none) / PAIRS);
+    let value = (eight.len() as f64 - none.len() as f64) / TIMES;
+    let accesses = sum(eight, code)?.zip(sum(none, code)?, |eight, none| (eight - none) / TIMES);
     Ok(Figure { name, value, accesses: Some(accesses), path: eight.to_vec() })
 }
 
@@ -182,6 +196,16 @@ impl<'t> Window<'t> {
         let back = self.ran[stub..].iter().position(|address| *address == raise.next_ip());
         let back = stub + back.with_context(|| format!("the interrupt in the window {name} does not return"))?;
         Ok(Raise { ran: self.ran, store, stub, back })
+    }
+
+    /// The place after the return of the interrupt that was entered at place `stub`.
+    fn returned(&self, stub: usize, code: &Code) -> Result<usize> {
+        for n in stub..self.ran.len() {
+            if code.instruction(self.ran[n])?.mnemonic() == Mnemonic::Iretq {
+                return Ok(n + 1);
+            }
+        }
+        anyhow::bail!("the interrupt in the window {} does not return", self.name)
     }
 
     fn entered_from_halt(&self, code: &Code) -> Result<usize> {

@@ -31,6 +31,8 @@ pub fn queue(at: &mut At<'_, Passive>) {
     for depth in DEPTHS {
         drain(&format!("dpc_drain_{depth}"), &dpcs[..depth + 1], at);
     }
+    // Read, or nothing would be written either.
+    black_box(RAN.load(Relaxed));
 }
 
 /// Eight DPCs of this CPU inserted at DISPATCH when `depth` are queued, then none.

@@ -43,6 +43,8 @@ pub fn run(pnp: &Pnp, at: &mut At<'_, Passive>) -> Result<(), String> {
     rows::lines(pnp, at)?;
     rows::locks(at);
     objects::interrupts(at)?;
+    objects::chains(at)?;
+    objects::connects(at)?;
     dpcs::queue(at);
     Ok(())
 }

@@ -29,6 +29,7 @@ pub fn interrupts(pnp: &Pnp, at: &mut At<'_, Passive>) -> Result<(), String> {
     raise("isr", by_dpc, FOR_THE_ISR, at)?;
     raise("dpc", by_dpc, FOR_LATER, at)?;
     raise("work_item", by_work_item, FOR_LATER, at)?;
+    storm(by_dpc, at)?;
     idle(by_dpc, at)
 }
 
@@ -41,6 +42,19 @@ fn raise(window: &str, device: &DeviceRef<Edu>, bits: u32, at: &mut At<'_, Passi
         });
     };
     device.with(at, raise).map_err(|status| format!("{}: {status}", device.name()))
+}
+
+/// Eight interrupts back to back, each with its DPC, then none.
+fn storm(device: &DeviceRef<Edu>, at: &mut At<'_, Passive>) -> Result<(), String> {
+    let storm = |edu: &Edu, at: &mut At<'_, Passive>| {
+        traced("storm", at, |at| {
+            mark();
+            eight_times!(edu.raise_unasked(at, FOR_LATER));
+            mark();
+            mark();
+        });
+    };
+    device.with(at, storm).map_err(|status| format!("{}: {status}", device.name()))
 }
 
 /// A transfer ends 100 ms after it was asked for: until then the CPU has nothing to do.

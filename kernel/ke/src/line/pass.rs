@@ -57,8 +57,8 @@ impl Pass {
 
     /// Once, where it stays.
     pub(super) fn place(&self) {
-        self.wanted.bind(&self.queue);
-        self.ends.bind(&self.queue);
+        self.wanted.bind(&self.queue, ptr::null());
+        self.ends.bind(&self.queue, ptr::null());
     }
 
     /// While the result lives, no pass is under way, and none asks for a replay.
