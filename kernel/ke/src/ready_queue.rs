@@ -56,6 +56,12 @@ impl ReadyQueues {
         self.filled & thread.rank() != 0
     }
 
+    /// Whether a thread of the priority of `thread` or a better one is ready, for whichever CPU.
+    #[inline(always)]
+    pub(crate) fn has_as_good(&self, thread: &Thread) -> bool {
+        self.filled >= thread.rank()
+    }
+
     /// Whether a thread of a better priority than that of `thread` is ready, for whichever CPU.
     #[inline(always)]
     pub(crate) fn has_better(&self, thread: &Thread) -> bool {

@@ -181,13 +181,14 @@ pub(crate) unsafe fn reschedule(hal: HalRef<'_>, cpu: &PerCpu, left: *mut Work) 
     let mut locked = Locked::take(hal);
     let me = hal::current_thread(hal);
     // SAFETY: the same contract.
-    let woken = unsafe { work_queue::hand_over_all(&mut locked, left) };
-    if let Some(next) = locked.take_next(cpu, me, woken) {
-        if !me.is_idle() {
-            me.set_state(State::Ready);
+    match unsafe { work_queue::hand_over_all(&mut locked, left) } {
+        // Directly: never ready, never standing by, and with nobody to share time with.
+        Some(woken) if locked.beats_all(woken, cpu, me) => {
             locked.put_back(cpu, me);
+            cpu.sched.slice_end.store(u64::MAX, Relaxed);
+            locked.switch(cpu, me, woken);
         }
-        locked.switch_to(cpu, me, next);
+        woken => locked.run_best(cpu, me, woken),
     }
     locked.release();
 }
@@ -238,34 +239,34 @@ impl<'c> Locked<'c> {
         self.hal.set_pending(pending::RESCHEDULE);
     }
 
-    /// Takes the thread to run on `cpu` instead of `me`, if there is one: `woken`, which is not ready yet, if it is the best.
+    /// Whether `woken`, which is not ready yet, should run on `cpu` instead of `me`, and no ready thread is as good.
     #[inline(always)]
-    fn take_next(&mut self, cpu: &PerCpu, me: &Thread, woken: Option<&'c Thread>) -> Option<&'c Thread> {
-        match woken {
-            // Directly: never ready, never standing by.
-            Some(woken)
-                if woken.priority() > me.priority()
-                    && woken.may_run_on(cpu.number())
-                    && cpu.sched.standby.load(Relaxed).is_null()
-                    && !self.ready().has_better(woken) =>
-            {
-                Some(woken)
-            }
-            _ => self.take_other(cpu, me, woken),
-        }
+    fn beats_all(&mut self, woken: &Thread, cpu: &PerCpu, me: &Thread) -> bool {
+        woken.priority() > me.priority()
+            && woken.may_run_on(cpu.number())
+            && cpu.sched.standby.load(Relaxed).is_null()
+            && !self.ready().has_as_good(woken)
     }
 
+    /// Makes `woken` ready, and switches from `me` to whoever should run on `cpu` instead, if anybody should.
     #[cold]
-    fn take_other(&mut self, cpu: &PerCpu, me: &Thread, woken: Option<&'c Thread>) -> Option<&'c Thread> {
+    fn run_best(&mut self, cpu: &PerCpu, me: &Thread, woken: Option<&'c Thread>) {
         if let Some(woken) = woken {
             self.make_ready(woken);
         }
-        self.take_standby(cpu).or_else(|| self.take_better(cpu, me))
+        if let Some(next) = self.take_standby(cpu).or_else(|| self.take_better(cpu, me)) {
+            self.put_back(cpu, me);
+            self.switch_to(cpu, me, next);
+        }
     }
 
     /// `me` loses its CPU: it is the first of its equals, unless its time is over.
     #[inline(always)]
     fn put_back(&mut self, cpu: &PerCpu, me: &Thread) {
+        if me.is_idle() {
+            return;
+        }
+        me.set_state(State::Ready);
         if cpu.sched.slice_end() != SLICE_OVER {
             self.ready().push_front(me);
         } else {
@@ -324,13 +325,19 @@ impl<'c> Locked<'c> {
     /// `next` runs here; returns when `me` runs again.
     #[inline(always)]
     fn switch_to(&mut self, cpu: &PerCpu, me: &Thread, next: &Thread) {
-        next.set_state(State::Running);
-        cpu.sched.running_priority.store(next.priority(), Relaxed);
         cpu.sched.slice_end.store(u64::MAX, Relaxed);
         if self.ready().has_equal(next) {
             let best = self.ready().best_priority(cpu.number());
             share_time(self.hal, cpu, next.priority(), best);
         }
+        self.switch(cpu, me, next);
+    }
+
+    /// As [`Self::switch_to`]; how long `next` runs has been seen to.
+    #[inline(always)]
+    fn switch(&mut self, cpu: &PerCpu, me: &Thread, next: &Thread) {
+        next.set_state(State::Running);
+        cpu.sched.running_priority.store(next.priority(), Relaxed);
         if self.system.cpus().len() > 1 {
             offer_rest(self, cpu);
         }
