@@ -175,6 +175,10 @@ impl Tree {
         let was_there = functions.iter().any(|it| it.pci.is_present(at));
         let mut known: Vec<_> = functions.iter().rev().filter(|it| it.remove(!was_there, at)).collect();
         known.reverse();
+        if known.is_empty() {
+            // All had left before: what answers now has come since, and nobody wants it to leave.
+            return Vec::new();
+        }
         if !was_there {
             return known.into_iter().map(|it| it.departed(Departed::Gone)).collect();
         }

@@ -9,7 +9,13 @@ use framework::{
 use hal_sim::{Explorer, Setup};
 use io::Location;
 use ke::thread::{self, ThreadOptions};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::Duration,
+};
 
 const NAME: &str = "used#0";
 /// The device's path in the fake namespace.
@@ -48,10 +54,11 @@ impl EvtIsr for Bell {
     }
 }
 
-/// Firmware with one slot.
+/// Firmware with one slot, which is asked once to let its device go.
 struct Firmware {
     device: hal_sim::Device<Bells>,
     lets_go: bool,
+    was_asked: AtomicBool,
 }
 
 impl AcpiMethods for Firmware {
@@ -61,6 +68,7 @@ impl AcpiMethods for Firmware {
 
     fn call(&self, _: &mut At<'_, Passive>, path: &str, arguments: &[u64]) -> Result<AcpiValue, AcpiError> {
         assert_eq!((path.strip_prefix(PATH), arguments), (Some("._EJ0"), &[1][..]));
+        assert!(!self.was_asked.swap(true, SeqCst), "the device had left before");
         match self.lets_go {
             true => self.device.remove(),
             false => return Err(refusal()),
@@ -106,7 +114,7 @@ fn while_used(
 ) {
     let device = machine.device(Bells::default());
     machine.main(move |at| {
-        let firmware = Arc::new(Firmware { device: device.clone(), lets_go });
+        let firmware = Arc::new(Firmware { device: device.clone(), lets_go, was_asked: AtomicBool::new(false) });
         let platform = hal_sim::platform().with_acpi(Vec::new(), Some(firmware));
         let pnp = Pnp::start(at, &platform, &[Driver::of::<Used>()]);
         let used: DeviceRef<Used> = pnp.device(NAME).expect("it is there");
@@ -177,6 +185,19 @@ fn of_several_words_about_one_device_the_first_removes_it() {
         while_used(machine, true, leave, |pnp, at| {
             assert_eq!(left(pnp, at), [(Some(NAME.into()), Departed::Ejected)]);
         });
+    });
+}
+
+/// As when another device has come into the slot.
+#[test]
+fn what_answers_where_a_device_has_left_is_let_be() {
+    explore("come since", 1, |machine| {
+        let leave = |pnp: &Pnp, _: &_, at: &mut At<'_, Passive>| {
+            let changes = pnp.bus_changes();
+            changes.request_eject(at, PATH);
+            changes.request_eject(at, PATH);
+        };
+        while_used(machine, false, leave, |pnp, at| assert_eq!(pnp.departures(at).len(), 1));
     });
 }
 

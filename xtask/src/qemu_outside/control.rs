@@ -83,3 +83,62 @@ impl Control {
         serde_json::from_str(&line).with_context(|| format!("QEMU says what is no JSON: {line}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{thread, time::Duration};
+
+    /// A QEMU that says each of `says` after it was told something once more, the first when it is connected to.
+    fn with_qemu(says: &'static [&'static str], f: impl FnOnce(&mut Control)) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("there are ports");
+        let address = listener.local_addr().expect("it is bound");
+        let qemu = thread::spawn(move || {
+            let mut stream = TcpStream::connect(address).expect("somebody listens");
+            let mut told = BufReader::new(stream.try_clone().expect("there are descriptors")).lines();
+            for (n, text) in says.iter().enumerate() {
+                if n > 0 {
+                    told.next().expect("more is told").expect("it is text");
+                }
+                stream.write_all(text.as_bytes()).expect("somebody reads");
+            }
+        });
+        let mut control =
+            Control::accept(&listener, Instant::now() + Duration::from_secs(60)).expect("QEMU takes commands");
+        f(&mut control);
+        qemu.join().expect("QEMU was told all it waits for");
+    }
+
+    const GREETING: &str = "{\"QMP\": {}}\n";
+    const DONE: &str = "{\"return\": {}}\n";
+
+    #[test]
+    fn events_that_come_before_an_answer_are_not_lost() {
+        const EARLY: &str =
+            "{\"event\": \"STOP\"}\n{\"event\": \"DEVICE_DELETED\", \"data\": {\"device\": \"e9\"}}\n{\"return\": 7}\n";
+        with_qemu(&[GREETING, DONE, EARLY, DONE], |control| {
+            assert_eq!(control.execute("device_del", json!({"id": "e9"})).expect("it is done"), 7);
+            assert_eq!(control.wait_for("DEVICE_DELETED").expect("it was told")["device"], "e9");
+            control.execute("quit", json!({})).expect("it is done");
+            assert!(control.wait_for("DEVICE_DELETED").is_err(), "QEMU has told of it once, and is gone");
+        });
+    }
+
+    #[test]
+    fn a_device_is_there_if_it_is_listed() {
+        const LISTED: &str = "{\"return\": [{\"name\": \"type\"}, {\"name\": \"e9\"}]}\n";
+        with_qemu(&[GREETING, DONE, LISTED, LISTED], |control| {
+            assert!(control.has_device("e9").expect("it is listed"));
+            assert!(!control.has_device("e").expect("it is listed"));
+        });
+    }
+
+    #[test]
+    fn a_refusal_is_an_error() {
+        const NO: &str = "{\"error\": {\"desc\": \"no such device\"}}\n";
+        with_qemu(&[GREETING, DONE, NO], |control| {
+            let refused = control.execute("device_del", json!({"id": "e9"})).expect_err("it is refused").to_string();
+            assert!(refused.contains("no such device"), "{refused}");
+        });
+    }
+}
