@@ -41,8 +41,8 @@ pub use device::{Creator, Device, DeviceAdd, DeviceInit, DriverEntry, DriverInit
 pub use dma::DmaBuffer;
 pub use driver::Driver;
 pub use interrupt::{
-    ByDpc, ByWorkItem, Deferral, DpcCx, EvtDpc, EvtIsr, EvtWorkItem, Info, Interrupt, InterruptBuilder, IntoLock,
-    IsrCx, NotInItsOwnIsr, Nothing, Signal, WorkCx,
+    AfterIsr, ByDpc, ByWorkItem, Callback, CallbackCx, Deferral, DpcCx, EvtDpc, EvtIsr, EvtWorkItem, InDpc, InIsr,
+    InWorkItem, Info, Interrupt, InterruptBuilder, IntoLock, IsrCx, NotInItsOwnIsr, Nothing, Signal, WorkCx,
 };
 pub use io::{Affinity, Grant, Polarity, Policy, Priority};
 pub use ke::{

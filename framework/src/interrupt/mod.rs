@@ -16,7 +16,7 @@ mod object;
 pub use assignment::Signal;
 pub(crate) use assignment::{Assignment, Block};
 pub use builder::{InterruptBuilder, IntoLock};
-pub use context::{DpcCx, IsrCx, NotInItsOwnIsr, WorkCx};
+pub use context::{AfterIsr, Callback, CallbackCx, DpcCx, InDpc, InIsr, InWorkItem, IsrCx, NotInItsOwnIsr, WorkCx};
 pub use handle::Interrupt;
 pub use handler::{ByDpc, ByWorkItem, Deferral, EvtDpc, EvtIsr, EvtWorkItem, Nothing};
 pub use info::Info;
