@@ -1,11 +1,14 @@
 //! A device for tests: it rings when told to, writes down what it is told, and says where its driver should fail.
 
 use framework::{Driver, Pnp, prelude::*};
-use hal_sim::model::{Bar, BusAccess, Identity, Model, PciModel};
+use hal_sim::model::{Bar, BusAccess, Identity, Model, PciModel, Step};
 
 pub const ID: PciId = PciId(0x1de5, 0x0be1);
 /// How many messages it has.
 pub const MESSAGES: u8 = 4;
+
+/// What a device that is gone answers.
+const GONE: u32 = u32::MAX;
 
 #[derive(Default)]
 pub struct Bells {
@@ -13,6 +16,8 @@ pub struct Bells {
     log: Vec<u32>,
     /// The step, as logged, that the driver fails.
     pub fail_at: u32,
+    /// It may leave the bus by itself, whenever the explorer likes.
+    pub may_leave: bool,
 }
 
 impl Bells {
@@ -66,6 +71,17 @@ impl Model for Bells {
             _ => {}
         }
     }
+
+    fn steps(&self, steps: &mut Vec<Step>) {
+        if self.may_leave {
+            steps.push(Step::perhaps(0, "leaves the bus"));
+        }
+    }
+
+    fn step(&mut self, _: u32, bus: &mut BusAccess<'_>) {
+        self.may_leave = false;
+        bus.leave();
+    }
 }
 
 registers! {
@@ -89,7 +105,8 @@ impl Regs {
     /// Takes back ring `n`, if that is what rings.
     pub fn quiet<L: Level>(&self, at: &mut At<'_, L>, n: u16) -> Claim {
         let bit = 1 << n;
-        if self.status.read(at) & bit == 0 {
+        let status = self.status.read(at);
+        if status & bit == 0 || status == GONE {
             return Claim::NotMine;
         }
         self.ack.write(at, bit);

@@ -84,6 +84,11 @@ impl Lively {
         assert!(self.awake.load(SeqCst), "a callback runs before `d0_entry` or after `d0_exit`");
     }
 
+    /// What outlives this run.
+    pub fn counts(&self) -> &Arc<Counts> {
+        &self.added
+    }
+
     /// Rings bell `n` and waits until it was served all the way, or the device goes.
     pub fn ring(&self, at: &mut At<'_, Passive>, n: u32) -> Result<(), Gone> {
         self.served.clear(at);

@@ -11,4 +11,6 @@ mod moving;
 mod passive;
 mod power;
 mod rebalance;
+mod removal;
 mod sets;
+mod storms;

@@ -80,6 +80,8 @@ pub(crate) struct Effects {
     /// Which of its lines the device drove, and how.
     pub(crate) lines: Vec<(usize, bool)>,
     pub(crate) fault: Option<String>,
+    /// It left the bus.
+    pub(crate) left: bool,
 }
 
 /// Where an access goes.
@@ -346,7 +348,7 @@ impl Buses {
         if leave {
             self.unplug(slot);
         }
-        (result, Effects { sent, lines, fault })
+        (result, Effects { sent, lines, fault, left: leave })
     }
 }
 

@@ -349,6 +349,8 @@ impl Machine {
     /// Surprise removal of the device in `slot`.
     pub(crate) fn remove(&self, slot: usize) {
         self.note(|_| format!("slot {} is removed by surprise", slot + 1));
+        // What it has sent is past its link, and nothing pushes it any more.
+        self.flush_messages(slot);
         self.bus.borrow_mut().unplug(slot);
         self.update_lines(slot);
     }

@@ -267,6 +267,10 @@ impl Machine {
         for message in effects.sent {
             self.send(slot, message);
         }
+        if effects.left {
+            // What it has sent is past its link, and nothing pushes it any more.
+            self.flush_messages(slot);
+        }
     }
 
     fn send(&self, slot: usize, message: MsiMessage) {
