@@ -166,6 +166,13 @@ impl Source for MessageSource {
         let _taken = self.set_masked(at, false);
     }
 
+    fn can_mask(&self) -> bool {
+        match &self.kind {
+            Kind::Msi(msi, _) => msi.is_maskable(),
+            Kind::MsiX(..) => true,
+        }
+    }
+
     /// Bus master off: the function sends no message, and transfers nothing, until it is started anew.
     fn cut_off(&self, at: &mut At<'_, Dirql>) -> bool {
         self.device.function(at).change_command(Command::empty(), Command::BUS_MASTER).is_ok()

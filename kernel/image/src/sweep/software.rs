@@ -48,4 +48,8 @@ impl Source for Unmaskable {
     }
 
     fn unmask(&self, _: &mut At<'_, Dirql>) {}
+
+    fn can_mask(&self) -> bool {
+        false
+    }
 }

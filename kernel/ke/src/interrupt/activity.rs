@@ -16,11 +16,7 @@ use crate::{
     percpu,
 };
 use alloc::sync::Arc;
-use core::{
-    panic::Location,
-    ptr,
-    sync::atomic::Ordering::{AcqRel, Acquire},
-};
+use core::{panic::Location, ptr};
 
 impl<R: ServiceRoutine> Interrupt<R> {
     /// IoReportInterruptInactive, with the flushes: when it returns, no ISR, DPC or work item of this interrupt runs or will
@@ -30,11 +26,11 @@ impl<R: ServiceRoutine> Interrupt<R> {
     pub fn report_inactive(&self, at: &mut At<'_, Passive>) -> bool {
         at.point(Point::Disconnect, self.address(), Location::caller());
         let _setup = self.setup.acquire(at);
-        if !self.connected.swap(false, AcqRel) {
+        if !self.set_connected(false) {
             return false;
         }
         let (cpu, line) = self.seat(at).expect("it was connected, and `setup` is held");
-        self.settle_mask(at);
+        self.gate.settle(at);
         match line {
             Some(line) => line.set_active(at, ptr::from_ref(&self.head), false),
             None => {
@@ -54,8 +50,8 @@ impl<R: ServiceRoutine> Interrupt<R> {
         at.point(Point::Connect, self.address(), Location::caller());
         let _setup = self.setup.acquire(at);
         let Some((_, line)) = self.seat(at) else { return false };
-        if !self.connected.swap(true, AcqRel) {
-            self.settle_mask(at);
+        if !self.set_connected(true) {
+            self.gate.settle(at);
             if let Some(line) = line {
                 line.set_active(at, ptr::from_ref(&self.head), true);
             }
@@ -72,7 +68,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
 
     /// Whether it has a vector or a place on a line, active or not. With `setup`, the registry's lock or its own lock held.
     pub(super) fn is_attached(&self) -> bool {
-        !self.attached.load(Acquire).is_null()
+        self.gate.is_attached()
     }
 
     /// The CPU, and the line that it is a member of.

@@ -4,18 +4,14 @@ use super::{Interrupt, Mode, ServiceRoutine, Source, cpu_block, moving, serve};
 use crate::{
     at::At,
     barrier,
+    dispatch::{DispatchRoutine, Head},
     hal::{self, HalRef, Point},
     level::{IsrLevel, Passive, irql},
     line::{Ask, Line, Member, Share},
     percpu,
 };
-use alloc::{boxed::Box, sync::Arc};
-use core::{
-    fmt, mem,
-    panic::Location,
-    ptr,
-    sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
-};
+use alloc::sync::Arc;
+use core::{fmt, panic::Location, ptr, sync::atomic::Ordering::Relaxed};
 
 /// What an interrupt is connected to: the fully specified form of IoConnectInterruptEx.
 pub struct Connection {
@@ -34,6 +30,12 @@ pub(super) struct Attached {
     pub(super) seat: Seat,
     pub(super) mode: Mode,
     pub(super) source: Arc<dyn Source>,
+    /// The source cannot mask, so the core latches.
+    pub(super) latches: bool,
+    /// What an interrupt dispatches to that is not masked.
+    pub(super) routine: DispatchRoutine,
+    /// Of the interrupt, which lives while this does.
+    head: *const Head,
 }
 
 /// Where an interrupt is dispatched from.
@@ -45,6 +47,12 @@ pub(super) enum Seat {
 }
 
 impl Attached {
+    #[inline(always)]
+    pub(super) fn head(&self) -> &Head {
+        // SAFETY: the interrupt is alive while it is connected, and this is freed when it is disconnected.
+        unsafe { &*self.head }
+    }
+
     /// The CPU, and the vector there.
     pub(super) fn place(&self) -> (u32, u8) {
         match &self.seat {
@@ -174,7 +182,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
         let target = cpu_block(at.hal, cpu)?;
         let irql = self.check_level(vector)?;
         let Connection { mode, source, .. } = connection;
-        let attached = Attached { seat: Seat::Vector { cpu, vector }, mode, source };
+        let attached = self.attached_to(Seat::Vector { cpu, vector }, mode, source, irql);
         let _setup = self.setup.acquire(at);
         hal::system(at.hal).connected.claim(at, self.clone(), |hal| {
             if self.is_attached() {
@@ -189,7 +197,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
             debug_assert!(taken, "it was free, and the registry's lock is held");
             Ok(())
         })?;
-        self.settle_mask(at);
+        self.gate.settle(at);
         Ok(())
     }
 
@@ -220,7 +228,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
     ) -> Result<(), ConnectError> {
         let irql = self.check_level(line.vector())?;
         let source: Arc<dyn Source> = Arc::new(Share::new(line.clone()));
-        let attached = Attached { seat: Seat::Line(line.clone()), mode: line.mode(), source };
+        let attached = self.attached_to(Seat::Line(line.clone()), line.mode(), source, irql);
         let _setup = self.setup.acquire(at);
         hal::system(at.hal).connected.claim(at, self.clone(), |hal| {
             if self.is_attached() {
@@ -237,7 +245,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
         };
         let member =
             Member { head: Arc::as_ptr(self).cast(), ask, shares, active: true, moved: moving::note_moved::<R> };
-        self.settle_mask(at);
+        self.gate.settle(at);
         if let Err(error) = line.add(at, member) {
             let _context = self.detach(at);
             return Err(error);
@@ -257,21 +265,25 @@ impl<R: ServiceRoutine> Interrupt<R> {
         Ok(irql)
     }
 
+    /// What it will remember of a connection at class `irql`.
+    pub(super) fn attached_to(&self, seat: Seat, mode: Mode, source: Arc<dyn Source>, irql: u8) -> Attached {
+        let latches = !source.can_mask();
+        Attached { seat, mode, source, latches, routine: self.routine_for(irql), head: &self.head }
+    }
+
     /// # Safety
     /// It is not connected, and the registry's lock is held.
     unsafe fn attach(&self, hal: HalRef<'_>, attached: Attached, irql: u8, context: R::Context) {
-        // SAFETY: by the contract nobody else reaches either. The machine is there while the interrupt is connected: when
-        // a machine ends, its registry disconnects what is left.
-        unsafe {
-            *self.context.get() = Some(context);
-            *self.machine.get() = Some(mem::transmute::<HalRef<'_>, HalRef<'static>>(hal));
-        }
+        // SAFETY: by the contract nobody else reaches it.
+        unsafe { *self.context.get() = Some(context) };
         self.work.bind(hal);
         self.head.level.store(u32::from(irql), Relaxed);
         self.head.vector.store(attached.place().1, Relaxed);
-        self.head.set_routine(self.routine_for(irql));
-        self.attached.store(Box::into_raw(Box::new(attached)), Release);
-        self.connected.store(true, Release);
+        self.head.set_routine(attached.routine);
+        // SAFETY: by the contract. The machine is there while the interrupt is connected: when it ends, its registry
+        // abandons what is left.
+        unsafe { self.gate.attach(hal, attached) };
+        self.set_connected(true);
     }
 
     /// IoDisconnectInterruptEx with the flushes: when it returns, no ISR, DPC or work item of this interrupt runs or will
@@ -291,10 +303,9 @@ impl<R: ServiceRoutine> Interrupt<R> {
         if !self.is_attached() {
             return None;
         }
-        self.connected.store(false, Release);
-        let attached = self.attached.swap(ptr::null_mut(), AcqRel);
-        // SAFETY: made by `attach`; whoever else reads it is at DISPATCH or above, and it is freed after the barriers below.
-        let attached = unsafe { Box::from_raw(attached) };
+        self.set_connected(false);
+        // Freed when this returns, after the barriers below: whoever else reads it is at DISPATCH or above.
+        let attached = self.gate.replace(None)?;
         match &attached.seat {
             Seat::Line(line) => line.remove(at, ptr::from_ref(&self.head)),
             Seat::Vector { cpu, vector } => {
@@ -311,7 +322,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
         self.settle_for_good(at, &attached);
         if self.watch.forgive() {
             // A storm is over with the connection.
-            self.masks.fetch_sub(1, SeqCst);
+            self.gate.forget_mask();
         }
         self.flush_at_passive(at);
         // SAFETY: no callback is left, and nobody enters: it is not connected.
@@ -363,9 +374,9 @@ impl<R: ServiceRoutine> Interrupt<R> {
     /// What it is connected to.
     ///
     /// # Safety
-    /// The caller is at DISPATCH or above until it lets the reference go: then the barrier of `disconnect` waits for it.
+    /// As [`Gate::attached`](super::mask::Gate::attached).
     pub(super) unsafe fn attached(&self) -> Option<&Attached> {
-        // SAFETY: by the contract.
-        unsafe { self.attached.load(Acquire).as_ref() }
+        // SAFETY: the same contract.
+        unsafe { self.gate.attached() }
     }
 }

@@ -12,7 +12,7 @@
 use crate::{
     at::At,
     dispatch::{self, Head},
-    hal::{HalRef, Point},
+    hal::Point,
     interrupt_lock::InterruptLock,
     level::{Dirql, Dispatch, IsrLevel, Level, Passive, irql},
     raw_dpc::{DpcKind, RawDpc},
@@ -22,14 +22,13 @@ use crate::{
     work::{RawWork, WorkKind},
 };
 use alloc::{string::String, sync::Arc, vec, vec::Vec};
-use connect::Attached;
 use core::{
     cell::UnsafeCell,
     panic::Location,
     ptr,
     sync::atomic::{
-        AtomicBool, AtomicPtr, AtomicU32,
-        Ordering::{Acquire, Relaxed, SeqCst},
+        AtomicBool,
+        Ordering::{AcqRel, Acquire},
     },
 };
 
@@ -41,6 +40,7 @@ mod registry;
 mod serve;
 
 pub use connect::{ConnectError, Connection};
+use mask::Gate;
 pub use mask::Masked;
 pub(crate) use registry::Registry;
 pub use registry::connected_interrupts;
@@ -111,6 +111,10 @@ pub trait Source: Send + Sync {
         let _ = at;
         false
     }
+    /// Whether [`Self::mask`] may succeed at all. If not, it need not be asked.
+    fn can_mask(&self) -> bool {
+        true
+    }
 }
 
 /// LevelSensitive or Latched (KINTERRUPT_MODE).
@@ -160,13 +164,10 @@ pub struct Interrupt<R: ServiceRoutine> {
     lock: InterruptLock<R::State, R::Level>,
     /// Some while it is connected: set before the vector can dispatch, taken when no callback is left.
     context: UnsafeCell<Option<R::Context>>,
-    /// Some once it has been connected; used only while it is.
-    machine: UnsafeCell<Option<HalRef<'static>>>,
+    /// What it shares with its masks.
+    gate: Arc<Gate>,
     routine: R,
-    masks: AtomicU32,
     work: RawWork,
-    /// Null while it is not connected. Read at DISPATCH or above; freed after a barrier.
-    attached: AtomicPtr<Attached>,
     /// Held over connecting, moving and disconnecting.
     setup: WaitLock<()>,
     /// Where it was before it moved, and what it had counted by then.
@@ -176,7 +177,7 @@ pub struct Interrupt<R: ServiceRoutine> {
 // SAFETY: the context changes only while nobody can reach it: under the registry's lock before `connected` is set, and
 // after the barriers of `disconnect`. Everything else is shared by its own rules.
 unsafe impl<R: ServiceRoutine> Sync for Interrupt<R> {}
-// SAFETY: the reference to the machine is used where the machine's own code runs alone; everything else is `Send`.
+// SAFETY: the context may be sent, as everything else may.
 unsafe impl<R: ServiceRoutine> Send for Interrupt<R> {}
 
 impl<R: ServiceRoutine> Interrupt<R> {
@@ -193,11 +194,9 @@ impl<R: ServiceRoutine> Interrupt<R> {
             watch: StormWatch::new(const { &Self::REPORT }),
             lock,
             context: UnsafeCell::new(None),
-            machine: UnsafeCell::new(None),
+            gate: Gate::new(),
             routine,
-            masks: AtomicU32::new(0),
             work: RawWork::new(const { &Self::WORK }),
-            attached: AtomicPtr::default(),
             setup: WaitLock::new(()),
             earlier: SpinLock::new(Vec::new()),
         });
@@ -223,6 +222,13 @@ impl<R: ServiceRoutine> Interrupt<R> {
         self.connected.load(Acquire)
     }
 
+    /// The gate is told too; whoever has to settles it. `true`: it was.
+    fn set_connected(&self, connected: bool) -> bool {
+        let was = self.connected.swap(connected, AcqRel);
+        self.gate.set_active(connected);
+        was
+    }
+
     fn address(&self) -> usize {
         ptr::from_ref(self).addr()
     }
@@ -236,8 +242,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
     /// is forgiven with its line. Any IRQL.
     pub fn forgive<L: Level>(&self, at: &mut At<'_, L>) {
         if self.watch.forgive() {
-            self.masks.fetch_sub(1, SeqCst);
-            self.settle_mask(at);
+            self.gate.open(at);
         }
     }
 
@@ -316,7 +321,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
             cpu,
             counts,
             unclaimed: self.watch.unclaimed(),
-            masked: self.masks.load(Relaxed) != 0,
+            masked: self.gate.is_masked(),
             storm: attached.line().map_or_else(|| self.storm(), |line| line.storm()),
             active: self.is_connected(),
         })

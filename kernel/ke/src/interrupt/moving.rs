@@ -5,10 +5,7 @@
 //! interrupt unmasked. A device without mask bits can lose an edge while its message is rewritten: so the move ends as if
 //! one had come, and an ISR that finds nothing answers `NotMine` once.
 
-use super::{
-    ConnectError, Interrupt, ServiceRoutine,
-    connect::{Attached, Seat},
-};
+use super::{ConnectError, Interrupt, ServiceRoutine, connect::Seat};
 use crate::{
     at::At,
     barrier,
@@ -17,10 +14,10 @@ use crate::{
     level::{Passive, irql},
     percpu,
 };
-use alloc::{boxed::Box, sync::Arc};
+use alloc::sync::Arc;
 use core::{
     panic::Location,
-    sync::atomic::Ordering::{AcqRel, Relaxed, Release},
+    sync::atomic::Ordering::{Relaxed, Release},
 };
 
 impl<R: ServiceRoutine> Interrupt<R> {
@@ -37,13 +34,13 @@ impl<R: ServiceRoutine> Interrupt<R> {
         at.point(Point::Connect, self.address(), Location::caller());
         let _setup = self.setup.acquire(at);
         let irql = self.check_level(vector)?;
-        let (old_cpu, old_vector) = {
+        let ((old_cpu, old_vector), mode, source) = {
             let _raised = at.raise_to_dirql(irql::DEVICE_HIGHEST);
             // SAFETY: above DISPATCH until `_raised` drops.
             match unsafe { self.attached() }.filter(|_| self.is_connected()) {
                 None => return Err(ConnectError::NotConnected),
                 Some(attached) if attached.line().is_some() => return Err(ConnectError::OnALine),
-                Some(attached) => attached.place(),
+                Some(attached) => (attached.place(), attached.mode, attached.source.clone()),
             }
         };
         let old = percpu::of(at.hal, old_cpu).expect("connecting checked that the machine has this CPU");
@@ -63,14 +60,11 @@ impl<R: ServiceRoutine> Interrupt<R> {
         self.head.level.store(u32::from(irql), Relaxed);
         self.head.vector.store(vector, Relaxed);
         self.note_moved(at, old_cpu);
-        let before = self.attached.load(Relaxed);
-        // SAFETY: `setup` is held, so it is connected until this returns, and nobody else replaces what it is attached to.
-        let Attached { mode, source, .. } = unsafe { &*before };
-        let now = Attached { seat: Seat::Vector { cpu, vector }, mode: *mode, source: source.clone() };
-        let before = self.attached.swap(Box::into_raw(Box::new(now)), AcqRel);
+        let now = self.attached_to(Seat::Vector { cpu, vector }, mode, source, irql);
+        let before = self.gate.replace(Some(now));
         barrier::flush_queued_dpcs(at);
-        // SAFETY: made by `attach` or here; who read it did so at DISPATCH or above, before the barrier.
-        drop(unsafe { Box::from_raw(before) });
+        // Who read it did so at DISPATCH or above, before the barrier.
+        drop(before);
 
         self.head.latched.store(true, Release);
         drop(masked);

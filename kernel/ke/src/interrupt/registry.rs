@@ -10,7 +10,7 @@ use crate::{
     spin_lock::SpinLock,
 };
 use alloc::{sync::Arc, vec::Vec};
-use core::{ptr, sync::atomic::Ordering::Release};
+use core::ptr;
 
 /// What the registry knows of a connected interrupt.
 trait Connected: Send + Sync {
@@ -28,7 +28,7 @@ impl<R: ServiceRoutine> Connected for Interrupt<R> {
         ptr::from_ref(self).cast()
     }
     fn abandon(&self) {
-        self.connected.store(false, Release);
+        self.set_connected(false);
     }
 }
 

@@ -9,10 +9,7 @@ use crate::{
     raw_dpc::RawDpc,
     work,
 };
-use core::{
-    ptr::NonNull,
-    sync::atomic::Ordering::{AcqRel, Acquire, SeqCst},
-};
+use core::{ptr::NonNull, sync::atomic::Ordering::SeqCst};
 
 impl<R: ServiceRoutine> Interrupt<R> {
     /// The ISR's run under the lock. At the synchronize IRQL.
@@ -123,10 +120,10 @@ unsafe fn raised<R: ServiceRoutine, T>(
 pub(super) unsafe fn at_passive<R: ServiceRoutine>(head: *const Head, at: &mut At<'_, Passive>) -> Claim {
     // SAFETY: by the contract; the head is the first field.
     let this = unsafe { &*head.cast::<Interrupt<R>>() };
-    if this.masks.load(Acquire) != 0 {
+    if this.gate.is_masked() {
         this.head.latched.store(true, SeqCst);
         // As in `latch`: unmasked meanwhile, one of the two sees the other.
-        if this.masks.load(SeqCst) != 0 || !this.head.latched.swap(false, SeqCst) {
+        if this.gate.is_masked() || !this.head.latched.swap(false, SeqCst) {
             return Claim::NotMine;
         }
     }
@@ -155,11 +152,11 @@ pub(super) unsafe extern "sysv64-unwind" fn storm<R: ServiceRoutine>(head: *cons
     if this.watch.begin(this.watch.noticed()) {
         // What came may be somebody's: it is delivered when all is forgiven.
         this.head.latched.store(true, SeqCst);
-        this.masks.fetch_add(1, AcqRel);
+        this.gate.close(at);
         // SAFETY: the interrupt is flushed before it goes; above DISPATCH with interrupts on.
         unsafe { this.watch.queue_report(at.hal, hal::percpu(at.hal)) };
     }
-    this.settle_mask(at);
+    this.gate.settle(at);
 }
 
 /// Reports a storm; if the source cannot be masked, cuts its device off.
