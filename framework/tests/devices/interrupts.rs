@@ -1,7 +1,7 @@
 //! Interrupt objects through the framework: several messages, shared locks, masks, disabling, deferred work.
 
 use crate::bells::{self, Bells, MESSAGES, Regs, start};
-use framework::{Affinity, DeviceRef, prelude::*};
+use framework::{Affinity, DeviceRef, Mode, prelude::*};
 use hal_sim::{Explorer, run_once};
 use std::time::Duration;
 
@@ -20,6 +20,10 @@ struct Ringer {
 }
 
 struct Made(Interrupt<LoneBell>);
+
+/// What the `fail_at` register tells the driver to do with the interrupt of `device_add` in `prepare_hardware`.
+const WITHOUT_LONE_BELL: u32 = 1;
+const WITH_LONE_BELL: u32 = 2;
 struct ByDpcBell(u16);
 struct ByItemBell;
 struct LoneBell;
@@ -39,12 +43,18 @@ impl Device for Ringer {
 
     fn prepare_hardware(hw: &mut Resources<'_, Self>, at: &mut At<'_, Passive>) -> Result<Self> {
         assert_eq!(hw.interrupts(), MESSAGES.into());
+        let regs: Regs = hw.map_bar(at, 0)?;
+        match regs.fail_at.read(at) {
+            WITHOUT_LONE_BELL => hw.added().0.disable(at)?,
+            WITH_LONE_BELL => hw.added().0.enable(at)?,
+            _ => {}
+        }
         let shared = InterruptLock::new(0);
         let errand = hw.work_item(Errand);
         let too_many = hw.interrupt(ByItemBell, 0).message(4).create();
         assert_eq!(too_many.err(), Some(Status::NoInterruptLeft { created: 4, assigned: 4 }));
         Ok(Ringer {
-            regs: hw.map_bar(at, 0)?,
+            regs,
             dpc: [
                 hw.interrupt(ByDpcBell(0), &shared).message(0).affinity(Affinity::cpu(0)).create()?,
                 hw.interrupt(ByDpcBell(1), &shared).priority(Priority::High).create()?,
@@ -214,6 +224,51 @@ fn a_disabled_interrupt_is_not_connected_until_it_is_enabled() {
             assert!(dev.dpc[0].info(at).is_some_and(|info| info.active));
             dev.ring(at, 0);
             assert!(dev.dpc[0].queue_dpc(at), "anybody may queue it");
+        });
+    });
+}
+
+#[test]
+fn info_says_what_was_granted_from_assignment_to_stop() {
+    with_ringer(2, |device, at| {
+        on(device, at, |dev, at| {
+            let info = dev.dpc[0].info(at).expect("it is assigned");
+            assert_eq!(dev.dpc[0].policy().affinity, Affinity::cpu(0), "asked");
+            assert_eq!((info.target_processors(), info.group()), (CpuSet::of([0]), 0), "granted");
+            assert_eq!((info.grant().vector, info.irql), (info.vector, info.vector >> 4));
+            assert!(info.message_signaled() && !info.shared() && info.active);
+            assert_eq!((info.polarity(), info.mode, info.number), (None, Mode::Latched, 0));
+            dev.dpc[0].disable(at).expect("it can be disabled");
+            let disabled = dev.dpc[0].info(at).expect("it is still assigned");
+            assert_eq!(disabled, Info { active: false, ..info });
+            dev.dpc[0].enable(at).expect("it can be enabled");
+            dev.dpc[0].enable(at).expect("once more is as good: it is not connected twice");
+            assert_eq!(dev.dpc[0].info(at), Some(info));
+        });
+    });
+}
+
+#[test]
+fn a_rebalance_connects_only_what_was_connected() {
+    run_once(2, |machine| {
+        let bells = machine.device(Bells::failing_at(WITHOUT_LONE_BELL));
+        machine.main(move |at| {
+            let pnp = start::<Ringer>(at);
+            let device = pnp.device::<Ringer>("ringer#0").expect("it started");
+            let active = |at: &mut At<'_, Passive>| {
+                let mut rows = pnp.interrupts(at);
+                rows.sort_by_key(|row| row.message);
+                rows.iter().map(|row| row.active).collect::<Vec<_>>()
+            };
+            assert_eq!(active(at), [true, true, true, false]);
+            bells.with(|bells| bells.fail_at = 0);
+            pnp.rebalance_device(at, "ringer#0").expect("there are vectors");
+            assert_eq!(active(at), [true, true, true, false], "it stays disabled until the driver enables it");
+            on(&device, at, |dev, at| dev.ring(at, 0));
+            bells.with(|bells| bells.fail_at = WITH_LONE_BELL);
+            pnp.rebalance_device(at, "ringer#0").expect("there are vectors");
+            assert_eq!(active(at), [true; 4]);
+            pnp.shut_down(at);
         });
     });
 }

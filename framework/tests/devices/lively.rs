@@ -167,6 +167,14 @@ impl EvtWorkItem for ByItemBell {
     }
 }
 
+/// Rings bell `n` and waits, from a thread that may find the device asleep, stopped or gone, before or meanwhile.
+pub fn ring_if_there(device: &DeviceRef<Lively>, at: &mut At<'_, Passive>, n: u32) {
+    match device.with(at, |dev, at| dev.ring(at, n)) {
+        Ok(Ok(()) | Err(Gone)) | Err(Status::Gone | Status::NotStarted) => {}
+        Err(status) => panic!("{status}"),
+    }
+}
+
 /// Runs `f` on the started device.
 pub fn on<R>(
     device: &DeviceRef<Lively>,

@@ -2,7 +2,7 @@
 
 use crate::{
     bells::{Bells, start},
-    lively::{self, Lively, on},
+    lively::{self, Lively, on, ring_if_there},
     logged::{DISABLE, DOWN, Logged, NAME, RELEASE, UP, connections, log, state, taken},
 };
 use framework::{DeviceRef, DeviceState, Driver, Pnp, prelude::*};
@@ -180,11 +180,8 @@ fn a_device_falls_asleep_while_it_is_used() {
                 let pnp = start::<Lively>(at);
                 let device: DeviceRef<Lively> = pnp.device(lively::NAME).expect("it started");
                 let user = device.clone();
-                let use_it = move |at: &mut At<'_, Passive>| match user.with(at, |dev, at| dev.ring(at, 0)) {
-                    Ok(Ok(()) | Err(framework::Gone)) | Err(Status::Gone | Status::NotStarted) => {}
-                    Err(status) => panic!("{status}"),
-                };
-                let user = thread::spawn(at, ThreadOptions::named("user"), use_it).expect("the host has memory");
+                let ring = move |at: &mut At<'_, Passive>| ring_if_there(&user, at, 0);
+                let user = thread::spawn(at, ThreadOptions::named("user"), ring).expect("the host has memory");
                 pnp.power_down_device(at, lively::NAME, PowerState::D3).expect("it is started");
                 pnp.power_up_device(at, lively::NAME).expect("it sleeps");
                 user.join(at).expect("no device is used here");

@@ -1,8 +1,8 @@
-//! Stop and restart with other vectors, and storms.
+//! Stop and restart with other vectors.
 
 use crate::{
     bells::{Bells, start},
-    lively::{self, Lively, on},
+    lively::{self, Lively, on, ring_if_there},
     logged::{DOWN, Logged, NAME, PREPARE, RELEASE, UP, connections, log, taken},
 };
 use framework::{DeviceRef, prelude::*};
@@ -44,11 +44,8 @@ fn a_rebalance_while_the_device_is_used() {
             let pnp = start::<Lively>(at);
             let device: DeviceRef<Lively> = pnp.device(lively::NAME).expect("it started");
             let user = device.clone();
-            let use_it = move |at: &mut At<'_, Passive>| match user.with(at, |dev, at| dev.ring(at, 0)) {
-                Ok(Ok(()) | Err(Gone)) | Err(Status::Gone) => {}
-                Err(status) => panic!("{status}"),
-            };
-            let user = thread::spawn(at, ThreadOptions::named("user"), use_it).expect("the host has memory");
+            let ring = move |at: &mut At<'_, Passive>| ring_if_there(&user, at, 0);
+            let user = thread::spawn(at, ThreadOptions::named("user"), ring).expect("the host has memory");
             pnp.rebalance_device(at, lively::NAME).expect("there are vectors");
             user.join(at).expect("no device is used here");
             on(&device, at, |dev, at| dev.ring(at, 0)).expect("nobody stops it");

@@ -1,9 +1,10 @@
 //! A device is removed by surprise, at every point of what it is used for: while its ISR, its DPC, its work items run and a
-//! thread waits inside.
+//! thread waits inside. A wait that the removal meets ends with `Gone`, nobody comes in afterwards, and no callback runs after
+//! `d0_exit`: that is asserted in them all.
 
 use crate::{
     bells::start,
-    lively::{self, Counts, Lively, with_second},
+    lively::{self, Counts, Lively, ring_if_there, with_second},
 };
 use framework::{DeviceRef, Pnp, prelude::*};
 use hal_sim::{Explorer, Stats};
@@ -30,17 +31,6 @@ impl Counts {
     }
 }
 
-/// What uses the device: two rings, one served by DPC and work item, one by the interrupt's own work item. A wait that the
-/// removal meets ends with `Gone`; nobody comes in afterwards. That no callback runs after `d0_exit` is asserted in them all.
-fn use_it(device: &DeviceRef<Lively>, at: &mut At<'_, Passive>) {
-    for n in [0, 1] {
-        match device.with(at, |dev, at| dev.ring(at, n)) {
-            Ok(Ok(()) | Err(Gone)) | Err(Status::Gone) => {}
-            Err(status) => panic!("{status}"),
-        }
-    }
-}
-
 fn explore(going: Going, explorer: &Explorer) -> Stats {
     explorer.run(move |machine| {
         let bells = machine.device(with_second());
@@ -58,7 +48,9 @@ fn explore(going: Going, explorer: &Explorer) -> Stats {
                 }
             };
             let remover = thread::spawn(at, ThreadOptions::named("remover"), remove).expect("the host has memory");
-            use_it(&device, at);
+            // One ring is served by DPC and work item, the other by the interrupt's own work item.
+            ring_if_there(&device, at, 0);
+            ring_if_there(&device, at, 1);
             remover.join(at).expect("no device is used here");
             assert_eq!(device.with(at, |_, _| ()), Err(Status::Gone));
             pnp.shut_down(at);
