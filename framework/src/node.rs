@@ -7,7 +7,7 @@ use crate::{
     Creator, Device, DeviceAdd, DeviceInit, DeviceState, InterruptRow, ObjectRow, PowerState, Result, Status,
     device::{AddedObject, Available, DeviceObject},
     hardware::Hardware,
-    interrupt::Down,
+    interrupt::{AnyInterrupt, Down},
     pnp::Shared,
     session::{Session, Surroundings},
 };
@@ -197,6 +197,13 @@ impl<D: Device> Node<D> {
 }
 
 impl<D: Device> Stage<D> {
+    /// Interrupt `number` of a started device.
+    fn interrupt(&self, number: u16) -> Result<&Arc<dyn AnyInterrupt<D>>> {
+        let Stage::Started(added, _) = self else { return Err(Status::NotStarted) };
+        let interrupt = added.creator.interrupts.iter().find(|interrupt| interrupt.number() == number);
+        interrupt.ok_or(Status::NoSuchResource { what: "interrupt", number })
+    }
+
     /// Says why a stopped device is.
     fn fail(&mut self, why: Status) {
         if let Stage::Stopped(_, reason) = self {
@@ -233,6 +240,8 @@ pub(crate) trait AnyNode: Any + Send + Sync {
     fn remove(&self, surprise: bool, at: &mut At<'_, Passive>) -> Result<()>;
     /// Moves its interrupt `number` to a CPU of `affinity`.
     fn move_interrupt(&self, number: u16, affinity: &Affinity, at: &mut At<'_, Passive>) -> Result<Grant>;
+    /// Lets its interrupt `number` through again after a storm.
+    fn forgive_interrupt(&self, number: u16, at: &mut At<'_, Passive>) -> Result<()>;
     fn state(&self, at: &mut At<'_, Passive>) -> DeviceState;
     /// Messages or lines that the bus gives it, and that nobody uses; 0 while it is not started.
     fn unused_interrupts(&self, at: &mut At<'_, Passive>) -> u16;
@@ -286,10 +295,12 @@ impl<D: Device> AnyNode for Node<D> {
     }
 
     fn move_interrupt(&self, number: u16, affinity: &Affinity, at: &mut At<'_, Passive>) -> Result<Grant> {
-        let stage = self.stage.acquire(at);
-        let Stage::Started(added, _) = &*stage else { return Err(Status::NotStarted) };
-        let interrupt = added.creator.interrupts.iter().find(|interrupt| interrupt.number() == number);
-        interrupt.ok_or(Status::NoSuchResource { what: "interrupt", number })?.set_affinity(affinity, at)
+        self.stage.acquire(at).interrupt(number)?.set_affinity(affinity, at)
+    }
+
+    fn forgive_interrupt(&self, number: u16, at: &mut At<'_, Passive>) -> Result<()> {
+        self.stage.acquire(at).interrupt(number)?.forgive(at);
+        Ok(())
     }
 
     fn state(&self, at: &mut At<'_, Passive>) -> DeviceState {

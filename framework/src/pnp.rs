@@ -235,6 +235,12 @@ impl Pnp {
         self.node(name)?.move_interrupt(number, affinity, at)
     }
 
+    /// Lets interrupt `number` of device `name`, which was masked for a storm, through again; a line is forgiven by
+    /// [`Self::forgive_line`]. The device counts as failed until it is started anew, and one that was cut off is mute. PASSIVE.
+    pub fn forgive_interrupt(&self, at: &mut At<'_, Passive>, name: &str, number: u16) -> Result<()> {
+        self.node(name)?.forgive_interrupt(number, at)
+    }
+
     /// What exists, counted by kind and handler: interrupts, work items, DMA buffers, and what is in quarantine or
     /// taken of the vectors. PASSIVE.
     pub fn objects(&self, at: &mut At<'_, Passive>) -> Vec<ObjectRow> {

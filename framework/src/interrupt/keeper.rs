@@ -37,6 +37,8 @@ pub(crate) trait AnyInterrupt<D: Device>: Send + Sync {
     fn sleep(&self, why: Down, at: &mut At<'_, Passive>) -> Result<()>;
     /// Moves it to a CPU of `affinity`, while it fires.
     fn set_affinity(&self, affinity: &Affinity, at: &mut At<'_, Passive>) -> Result<Grant>;
+    /// Lets it through again after a storm of its own.
+    fn forgive(&self, at: &mut At<'_, Passive>);
     /// A line for the monitor.
     fn row(&self, at: &mut At<'_, Passive>) -> InterruptRow;
 }
@@ -108,6 +110,10 @@ impl<H: EvtIsr> AnyInterrupt<H::Device> for Keeper<H> {
 
     fn set_affinity(&self, affinity: &Affinity, at: &mut At<'_, Passive>) -> Result<Grant> {
         self.0.set_affinity(affinity, at)
+    }
+
+    fn forgive(&self, at: &mut At<'_, Passive>) {
+        self.0.interrupt.forgive(at);
     }
 
     fn row(&self, at: &mut At<'_, Passive>) -> InterruptRow {

@@ -73,6 +73,12 @@ fn c65_a_message_that_nobody_claims_is_cut_off_and_the_device_counts_as_failed_u
             let row = &pnp.interrupts(at)[0];
             assert_eq!((row.storm, row.unclaimed), (Some(StormCause::NobodyClaims), ke::STORM.into()));
 
+            pnp.forgive_interrupt(at, NAME, 0).expect("it is there");
+            assert_eq!(pnp.interrupts(at)[0].storm, None);
+            let missing = Status::NoSuchResource { what: "interrupt", number: 1 };
+            assert_eq!(pnp.forgive_interrupt(at, NAME, 1), Err(missing));
+            assert!(matches!(pnp.devices(at)[0].state, DeviceState::Failed(_)), "it is cut off all the same");
+
             pnp.stop_device(at, NAME).expect("it has not stopped by itself");
             pnp.start_device(at, NAME).expect("it is stopped");
             assert_eq!(pnp.devices(at)[0].state, DeviceState::Started);
@@ -80,10 +86,10 @@ fn c65_a_message_that_nobody_claims_is_cut_off_and_the_device_counts_as_failed_u
                 dev.claims.synchronize(at, |claims, _| *claims = true);
                 dev.regs.ring.write(at, 1);
                 assert_eq!((dev.regs.status.read(at), dev.asked.load(SeqCst)), (0, 1));
+                // There is nothing to forgive.
                 dev.irq.forgive(at);
             };
             device.with(at, works).expect("it is started");
-            assert_eq!(pnp.interrupts(at)[0].storm, None);
             pnp.shut_down(at);
         });
     });
