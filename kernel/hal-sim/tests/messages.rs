@@ -2,7 +2,10 @@
 
 use hal_sim::{Device, Explorer, FaultKind, Granularity, Setup, model::Ivshmem};
 use io::{Bus, MessageSource, PciDevice};
-use ke::{At, Claim, Connection, Dirql, Dispatch, Event, Interrupt, InterruptLock, Mode, Passive, ServiceRoutine};
+use ke::{
+    At, Claim, Connection, Dirql, Dispatch, Event, Interrupt, InterruptLock, Mode, Passive, ServiceRoutine,
+    thread::{self, ThreadOptions},
+};
 use std::{
     sync::{
         Arc,
@@ -12,6 +15,8 @@ use std::{
 };
 
 const VECTORS: [u8; 2] = [0x51, 0x52];
+/// Nanoseconds.
+const A_WHILE: u64 = 1_000_000;
 
 #[derive(Default)]
 struct Rung {
@@ -127,6 +132,34 @@ fn masks_race_with_messages_and_none_is_lost() {
                 first.wait(at);
                 second.wait(at);
                 assert_eq!((first.rings(), second.rings()), (1, 1));
+            });
+        });
+    }
+}
+
+/// Masks are counted: whoever gives up the last one opens the entry, on whichever CPU.
+#[test]
+fn masks_of_two_threads_on_one_message_lose_nothing() {
+    for cpus in [1, 2, 3] {
+        explore("MSI-X masks of two threads", cpus, |machine| {
+            with_messages(machine, |at, device, [first, _]| {
+                device.with(|device| device.ring_later(&[0]));
+                let interrupt = first.interrupt.clone();
+                let other = ThreadOptions::named("other");
+                let other = thread::spawn(at, other, move |at| drop(interrupt.mask(at)));
+                let masked = first.interrupt.mask(at);
+                other.expect("there is memory").join(at).expect("no device goes away here");
+                // One that was on its way has arrived, and no other comes while this mask is held.
+                ke::flush_queued_dpcs(at);
+                let before = first.rings();
+                device.with(|device| device.ring_later(&[0]));
+                assert!(Event::new().wait_timeout(at, A_WHILE).is_err(), "nobody sets it");
+                assert_eq!(first.rings(), before);
+                drop(masked);
+                while first.rings() == before {
+                    first.wait(at);
+                    first.rung.event.clear(at);
+                }
             });
         });
     }
