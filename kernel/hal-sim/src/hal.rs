@@ -39,6 +39,10 @@ unsafe impl Hal for Machine {
         self.cpu().task_priority.get()
     }
 
+    fn interrupted_level(&self) -> u8 {
+        self.cpu().interrupted.get()
+    }
+
     fn set_task_priority(&self, class: u8) {
         self.stop_fine(Reach::Shared);
         if !self.dead.get() {

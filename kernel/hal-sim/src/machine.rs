@@ -109,6 +109,8 @@ pub(crate) struct Cpu {
     pub(crate) wait: Cell<CpuWait>,
     pub(crate) interrupts_on: Cell<bool>,
     pub(crate) task_priority: Cell<u8>,
+    /// The level word at the last interrupt.
+    pub(crate) interrupted: Cell<u8>,
     pub(crate) apic: RefCell<LocalApic>,
     /// When the one-shot clock fires; `u64::MAX`: never.
     pub(crate) clock: Cell<u64>,
@@ -466,6 +468,7 @@ impl Cpu {
             wait: Cell::new(CpuWait::Nothing),
             interrupts_on: Cell::new(false),
             task_priority: Cell::new(0),
+            interrupted: Cell::new(0),
             apic: RefCell::default(),
             clock: Cell::new(u64::MAX),
             sources: RefCell::new([None; 256]),

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 /// The level word and CR8 of a CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Levels {
-    word: u64,
+    pub(crate) word: u64,
     task_priority: u8,
 }
 

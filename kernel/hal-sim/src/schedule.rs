@@ -333,6 +333,7 @@ impl Machine {
                     self.note(|_| format!("<- interrupt {vector:#04x}"));
                 })
             };
+            cpu.interrupted.set(before.word as u8);
             self.inside.set(false);
             // SAFETY: the vector's class is above the CPU's, as the APIC model found, and this fiber stops here.
             unsafe { ke::entry::interrupt(self.port(), vector, end_of_interrupt) };

@@ -11,7 +11,7 @@
 //! `rbp` is not touched, so chains of frames lead through a stub.
 
 use crate::layout;
-use core::arch::global_asm;
+use core::arch::{asm, global_asm};
 use ke::{Head, hal::Kernel, percpu::offset};
 
 /// What a stub has pushed when it calls: the top of its stack first.
@@ -151,5 +151,22 @@ pub fn caller(rip: u64) -> Option<Caller> {
         Some(Caller::Leaving)
     } else {
         None
+    }
+}
+
+/// The level word that the innermost stub in service has saved. The caller is called, directly or not, by a stub.
+pub fn interrupted_level() -> u8 {
+    let mut frame: *const [u64; 2];
+    // SAFETY: reads a register. The kernel is built with frame pointers, so it leads to the chain of frames.
+    unsafe { asm!("mov {}, rbp", out(reg) frame, options(nomem, nostack, preserves_flags)) };
+    loop {
+        // SAFETY: a frame of this stack: the chain leads through whatever was called since to the stub's return address,
+        // behind which its `Saved` lies.
+        let [caller, rip] = unsafe { *frame };
+        if matches!(self::caller(rip), Some(Caller::Serving)) {
+            // SAFETY: as above.
+            return unsafe { (*frame.add(1).cast::<Saved>()).level } as u8;
+        }
+        frame = caller as *const [u64; 2];
     }
 }

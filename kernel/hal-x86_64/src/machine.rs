@@ -1,6 +1,8 @@
 //! The machine as the core wants it: [`ke::hal::Hal`] in one place, each method a line.
 
-use crate::{bug_check, console, context, cpu, icr::Command, layout::PAGE, local_apic, memory, smp, time};
+use crate::{
+    bug_check, console, context, cpu, icr::Command, interrupt_entry, layout::PAGE, local_apic, memory, smp, time,
+};
 use core::{fmt::Arguments, ptr};
 use ke::{
     Thread,
@@ -58,6 +60,10 @@ unsafe impl Hal for X86Hal {
     #[inline(always)]
     fn task_priority(&self) -> u8 {
         cpu::task_priority()
+    }
+    #[inline]
+    fn interrupted_level(&self) -> u8 {
+        interrupt_entry::interrupted_level()
     }
     #[inline(always)]
     fn set_task_priority(&self, class: u8) {

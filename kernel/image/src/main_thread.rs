@@ -14,7 +14,10 @@ use hal_x86_64::{
     layout, local_apic, memory, start,
 };
 use io::{EcamRegion, Platform};
-use ke::{At, Passive};
+use ke::{
+    At, Passive,
+    watchdog::{self, Watchdog},
+};
 
 /// Runs at PASSIVE once all CPUs are up.
 pub fn main(at: &mut At<'_, Passive>, boot: &'static BootInfo) {
@@ -24,6 +27,9 @@ pub fn main(at: &mut At<'_, Passive>, boot: &'static BootInfo) {
     let plural = if cpus == 1 { "" } else { "s" };
     at.print(format_args!("Dirql {}: {cpus} CPU{plural}, {mode}, {free} MiB free\n", env!("CARGO_PKG_VERSION")));
 
+    if cmdline::value(settings, "watchdog") != Some("off") {
+        watchdog::start(at, Watchdog::default());
+    }
     let drivers = match drivers::chosen(cmdline::value(settings, "drivers")) {
         // `lines=edu#1,edu#2`: devices that use their interrupt lines although they have messages.
         Ok(drivers) => {

@@ -23,6 +23,8 @@ pub enum BugCheckKind {
     AllocationAtDirql,
     /// An object that belongs to another machine.
     ForeignObject,
+    /// A DPC that does not end, or a CPU that gives its threads no time (DPC_WATCHDOG_VIOLATION).
+    DpcWatchdog,
 }
 
 impl BugCheckKind {
@@ -37,6 +39,7 @@ impl BugCheckKind {
             Self::OutOfMemory => "OUT_OF_MEMORY",
             Self::AllocationAtDirql => "ALLOCATION_AT_DIRQL",
             Self::ForeignObject => "FOREIGN_OBJECT",
+            Self::DpcWatchdog => "DPC_WATCHDOG_VIOLATION",
         }
     }
 }

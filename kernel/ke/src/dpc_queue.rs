@@ -25,6 +25,10 @@ use core::{
 /// How many low-importance DPCs a CPU lets lie before it drains them without other cause.
 const LOW_DEPTH: u32 = 4;
 
+/// In the address of what runs: it has been seen running (the watchdog's).
+const MARK: usize = 1;
+const _: () = assert!(align_of::<DpcKind>() > MARK, "the address leaves the bit free");
+
 /// One CPU's queue. `tail` points at the last `next`, or at `head` when nothing is linked, so linking has no empty case. What
 /// that last one holds means nothing: it becomes null when the queue is taken.
 pub(crate) struct DpcQueue {
@@ -80,8 +84,23 @@ impl DpcQueue {
 
     /// The name of the DPC that this CPU runs.
     pub(crate) fn running_name(&self) -> Option<&'static str> {
-        // SAFETY: null or a `&'static DpcKind`.
-        unsafe { self.running.load(Relaxed).as_ref().map(|kind| (kind.name)()) }
+        let unmarked = self.running.load(Relaxed).map_addr(|address| address & !MARK);
+        // SAFETY: null, or stored by `run_one` from a reference to a `static` or constant.
+        unsafe { unmarked.as_ref().map(|kind| (kind.name)()) }
+    }
+
+    /// Marks the DPC that runs, until the next one begins. `false`: none runs. On this CPU, above DISPATCH.
+    pub(crate) fn mark(&self) -> bool {
+        let running = self.running.load(Relaxed);
+        if !running.is_null() {
+            self.running.store(running.map_addr(|address| address | MARK), Relaxed);
+        }
+        !running.is_null()
+    }
+
+    /// Whether the DPC that runs has been marked.
+    pub(crate) fn is_marked(&self) -> bool {
+        self.running.load(Relaxed).addr() & MARK != 0
     }
 }
 

@@ -24,6 +24,9 @@ macro_rules! hal_methods {
         fn task_priority() -> u8;
         /// Writes the task priority (CR8); a compiler barrier on both sides.
         fn set_task_priority(class: u8) -> ();
+        /// The level word as it was when the innermost interrupt in service on this CPU was taken. Called by the clock's
+        /// dispatch routine alone.
+        fn interrupted_level() -> u8;
         /// The pending word of this CPU: see [`crate::percpu::pending`]. One instruction.
         fn pending() -> u32;
         /// ORs into the pending word of this CPU: one instruction, safe against this CPU's interrupts.

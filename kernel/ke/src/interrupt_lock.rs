@@ -221,12 +221,10 @@ impl<T: Send + 'static, L: CanTry> InterruptLock<T, L> {
     #[track_caller]
     pub fn try_acquire<'a, C: MayWait>(&'a self, at: &'a mut At<'_, C>) -> Option<InterruptGuard<'a, T, L>> {
         at.point(Point::AcquireLock, self.address(), Location::caller());
-        // Made only by who has the lock: a guard releases it, also one that is thrown away.
-        self.body.wait.try_acquire(at.hal).then(|| InterruptGuard {
-            body: &self.body,
-            held: Held::Waited(at.hal),
-            _level: PhantomData,
-        })
+        let hal = at.hal;
+        // A guard is made only of a lock that is held: dropping it releases.
+        let guard = || InterruptGuard { body: &self.body, held: Held::Waited(hal), _level: PhantomData };
+        self.body.wait.try_acquire(hal).then(guard)
     }
 }
 

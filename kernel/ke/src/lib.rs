@@ -45,6 +45,7 @@ mod timer;
 mod timer_heap;
 mod wait;
 mod wait_lock;
+pub mod watchdog;
 mod work;
 mod work_queue;
 

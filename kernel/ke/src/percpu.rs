@@ -11,11 +11,12 @@ use crate::{
     sched::CpuSched,
     thread::Thread,
     timer::ClockQueue,
+    watchdog::Ticks,
     work_queue::Left,
 };
 use core::sync::atomic::{
     AtomicPtr, AtomicU32, AtomicU64, AtomicUsize,
-    Ordering::{Relaxed, Release},
+    Ordering::{Acquire, Relaxed, Release},
 };
 
 /// The vector of the inter-processor interrupt at DISPATCH: remote DPCs, barriers, rescheduling.
@@ -55,6 +56,7 @@ pub struct PerCpu {
     pub(crate) work: Left,
     pub(crate) sched: CpuSched,
     pub(crate) timers: ClockQueue,
+    pub(crate) watchdog: Ticks,
 }
 
 /// Byte offsets into [`PerCpu`] and [`Head`] for assembly.
@@ -103,6 +105,7 @@ impl PerCpu {
             work: Left::new(),
             sched: CpuSched::new(),
             timers: ClockQueue::new(),
+            watchdog: Ticks::new(),
         }
     }
 
@@ -163,6 +166,19 @@ impl PerCpu {
     /// Whether `vector` dispatches to nothing.
     pub fn is_free(&self, vector: u8) -> bool {
         core::ptr::eq(self.vector(vector).load(Relaxed), &self.unexpected)
+    }
+
+    /// Interrupts on `vector` so far, of what is connected there now. This CPU, above the class of `vector`: so it stays
+    /// connected meanwhile.
+    pub(crate) fn interrupts_on(&self, vector: usize) -> u64 {
+        // SAFETY: a slot points at a live head; who takes it out waits for this CPU with the barrier before it goes.
+        unsafe { (*self.vectors[vector].load(Acquire)).count() }
+    }
+
+    /// What is connected to `vector` storms. As [`Self::interrupts_on`].
+    pub(crate) fn notice_storm(&self, vector: usize) {
+        // SAFETY: as above.
+        unsafe { (*self.vectors[vector].load(Acquire)).notice_storm() }
     }
 
     /// Interrupts that no object was connected for.

@@ -7,6 +7,7 @@ use crate::{
     sched::Dispatcher,
     spin_lock::SpinLock,
     thread::{Thread, ThreadOptions},
+    watchdog,
     work::WorkPool,
 };
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
@@ -23,6 +24,7 @@ pub struct System {
     /// Boxed, because its DPCs know its address and the system is moved before it stays.
     pub(crate) barrier: Box<Barrier>,
     pub(crate) connected: Registry,
+    pub(crate) watchdog: watchdog::Settings,
 }
 
 impl System {
@@ -36,6 +38,7 @@ impl System {
             work: WorkPool::new(),
             barrier: Box::new(Barrier::new(cpus)),
             connected: Registry::new(),
+            watchdog: watchdog::Settings::default(),
         });
         for cpu in &system.cpus {
             cpu.place();

@@ -1,7 +1,7 @@
 //! Timers (KTIMER with its DPC), and the time-outs of waits.
 //!
 //! Each CPU has a heap of the timers armed on it and a one-shot clock, whose interrupt queues the CPU's clock DPC: that
-//! expires what is due and ends time slices. Nothing ticks while nothing is due.
+//! expires what is due and ends time slices. Nothing ticks while nothing is due, but for the [watchdog](crate::watchdog).
 
 use crate::{
     at::At,
@@ -42,11 +42,14 @@ impl ClockQueue {
     pub(crate) fn on_clock(&self, hal: HalRef<'_>) {
         // SAFETY: a CPU's block is never freed; an ISR is above DISPATCH with interrupts on.
         unsafe { self.dpc.insert_here(hal) };
+        let cpu = hal::percpu(hal);
+        cpu.watchdog.on_clock(hal, cpu);
     }
 
     /// Arms this CPU's clock for whatever comes first. DISPATCH.
     pub(crate) fn arm(&self, hal: HalRef<'_>) {
-        hal.arm_clock(self.next.load(Relaxed).min(hal::percpu(hal).sched.clock_deadline()));
+        let cpu = hal::percpu(hal);
+        hal.arm_clock(self.next.load(Relaxed).min(cpu.sched.clock_deadline()).min(cpu.watchdog.deadline()));
     }
 
     fn note(&self, heap: &TimerHeap) {

@@ -57,12 +57,14 @@ impl WaitWord {
     #[inline(always)]
     pub(crate) fn acquire(&self, at: &mut At<'_, Passive>) {
         if !self.try_acquire(at.hal) {
-            self.wait_for(at);
+            let acquired = self.wait_for(at, None);
+            debug_assert!(acquired, "a wait without a deadline or an alert ends by its grant");
         }
     }
 
+    /// `false`: it was taken until `deadline` (nanoseconds since boot).
     #[cold]
-    fn wait_for(&self, at: &mut At<'_, Passive>) {
+    fn wait_for(&self, at: &mut At<'_, Passive>, deadline: Option<u64>) -> bool {
         let me = hal::current_thread(at.hal);
         if self.owner.load(Relaxed) & !CONTENDED == ptr::from_ref(me).addr() {
             at.hal.bug_check(
@@ -73,7 +75,7 @@ impl WaitWord {
         let result = wait_on(
             at,
             &self.waiters,
-            Patience::FOREVER,
+            Patience { deadline, alertable: false },
             |_, at| {
                 // Under the waiters' lock: either the lock is free by now, or the owner learns that someone waits
                 // and must come through the waiters' lock to release it.
@@ -81,7 +83,8 @@ impl WaitWord {
             },
             |waiters| waiters,
         );
-        debug_assert!(result.is_ok(), "a wait without a deadline or an alert ends by its grant");
+        // One that gave up leaves CONTENDED behind: the next release finds the list as it is then.
+        result.is_ok()
     }
 
     /// The word is free but for `CONTENDED`, and the waiters' lock is held.
@@ -92,6 +95,7 @@ impl WaitWord {
 
     pub(crate) fn release(&self, hal: HalRef<'_>) {
         let me = self.owner.load(Relaxed) & !CONTENDED;
+        debug_assert_eq!(me, hal.current_thread().addr(), "a guard does not leave its thread");
         if self.owner.compare_exchange(me, 0, AcqRel, Relaxed).is_ok() {
             return;
         }
@@ -168,15 +172,47 @@ impl<T> WaitLock<T> {
     pub fn acquire<'a, 'c: 'a, L: MayWait>(&'a self, at: &mut At<'c, L>) -> WaitGuard<'a, T> {
         at.point(Point::AcquireLock, ptr::from_ref(self).addr(), Location::caller());
         self.word.acquire(&mut at.as_passive());
-        WaitGuard { lock: self, hal: at.hal, _stay: PhantomData }
+        self.guard(at.hal)
+    }
+
+    /// The word is held.
+    fn guard<'a>(&'a self, hal: HalRef<'a>) -> WaitGuard<'a, T> {
+        WaitGuard { lock: self, hal, _stay: PhantomData }
     }
 
     /// WdfWaitLockAcquire with a time-out of 0: `None` when it is taken. PASSIVE.
     #[track_caller]
     pub fn try_acquire<'a, 'c: 'a, L: MayWait>(&'a self, at: &mut At<'c, L>) -> Option<WaitGuard<'a, T>> {
         at.point(Point::AcquireLock, ptr::from_ref(self).addr(), Location::caller());
-        // Made only by who has the lock: a guard releases it, also one that is thrown away.
-        self.word.try_acquire(at.hal).then(|| WaitGuard { lock: self, hal: at.hal, _stay: PhantomData })
+        // A guard is made only of a lock that is held: dropping it releases.
+        self.word.try_acquire(at.hal).then(|| self.guard(at.hal))
+    }
+
+    /// WdfWaitLockAcquire with a time-out of `timeout` nanoseconds: `None` (STATUS_TIMEOUT) when it was taken all the time.
+    /// PASSIVE.
+    ///
+    /// ```
+    /// use ke::{At, Passive, WaitLock};
+    /// /// At most ten milliseconds late.
+    /// fn reset(counter: &WaitLock<u32>, at: &mut At<'_, Passive>) -> bool {
+    ///     let Some(mut counter) = counter.acquire_timeout(at, 10_000_000) else { return false };
+    ///     *counter = 0;
+    ///     true
+    /// }
+    /// ```
+    #[track_caller]
+    pub fn acquire_timeout<'a, 'c: 'a, L: MayWait>(
+        &'a self,
+        at: &mut At<'c, L>,
+        timeout: u64,
+    ) -> Option<WaitGuard<'a, T>> {
+        if timeout == 0 {
+            return self.try_acquire(at);
+        }
+        at.point(Point::AcquireLock, ptr::from_ref(self).addr(), Location::caller());
+        let deadline = at.now().saturating_add(timeout);
+        let acquired = self.word.try_acquire(at.hal) || self.word.wait_for(&mut at.as_passive(), Some(deadline));
+        acquired.then(|| self.guard(at.hal))
     }
 
     /// The data of a lock that nobody else can reach.

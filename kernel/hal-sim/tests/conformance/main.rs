@@ -14,3 +14,5 @@ mod sharers;
 mod storms;
 mod support;
 mod table;
+mod wait_lock;
+mod watchdog;

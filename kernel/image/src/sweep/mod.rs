@@ -47,6 +47,8 @@ pub fn run(pnp: &Pnp, only: Option<&str>, at: &mut At<'_, Passive>) -> Result<()
         return Err(format!("no sequence has this name; there are {}", names()));
     }
     let stand = Stand::new(at, &edu)?;
+    // The shots are the clock's.
+    ke::watchdog::stop(at);
     let mut sum = Sum::default();
     for sequence in all().filter(chosen) {
         sweep(sequence, &stand, &sweeper, &mut sum, at)?;
