@@ -16,6 +16,7 @@ mod qemu_objects;
 mod qemu_outside;
 mod qemu_prompt;
 mod qemu_stress;
+mod qemu_trouble;
 mod readme;
 mod run;
 mod setup;

@@ -7,6 +7,7 @@ use crate::{
     qemu_outside::{self, Outside},
     qemu_prompt,
     qemu_stress::{self, Effort},
+    qemu_trouble,
     status::Ending,
 };
 use anyhow::{Context, Result, bail, ensure};
@@ -129,20 +130,7 @@ pub fn cases(kernel: &Path) -> Vec<Case> {
     add("a command that fails".into(), Ending::CommandFailed, &[], &|machine| {
         machine.exec = Some("no-such-command; devices".into());
     });
-
-    let crashes: [(&str, Ending, &'static [&'static str]); 6] = [
-        ("fault", Ending::Fault, &["page fault", "crash"]),
-        ("stack", Ending::StackOverflow, &["stack overflow", "crash"]),
-        ("nested", Ending::StackOverflow, &["stack overflow", "crash"]),
-        ("isr", Ending::PanicInIsr, &["evt_isr"]),
-        ("dpc", Ending::PanicInDpc, &["evt_dpc"]),
-        ("thread", Ending::Panic, &["crash"]),
-    ];
-    for (kind, ending, names) in crashes {
-        add(format!("crash {kind}"), ending, &[Crash { names }], &|machine| {
-            machine.exec = Some(format!("crash {kind}"));
-        });
-    }
+    cases.extend(qemu_trouble::cases(kernel));
     cases.extend(qemu_outside::cases::cases(kernel));
     cases.extend(qemu_stress::cases(kernel, Effort::Short));
     cases

@@ -1,22 +1,32 @@
-//! A driver for QEMU's edu device that panics when it is told to, in its ISR or in its DPC: what a bug check names.
+//! A driver for QEMU's edu device that misbehaves as it is told to: what a bug check names, what the watchdog notices, and
+//! what is masked as a storm.
 //!
 //! Until then it is a small and proper driver: its ISR claims what the device asserts and quiets it, its DPC says so.
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+use core::hint::spin_loop;
 use framework::prelude::*;
 
-/// Where the driver is to panic.
+/// What the driver is to do wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// In `evt_isr`, at DIRQL.
-    Isr,
-    /// In `evt_dpc`, at DISPATCH.
-    Dpc,
+pub enum Fault {
+    /// `evt_isr` panics, at DIRQL.
+    PanicInIsr,
+    /// `evt_dpc` panics, at DISPATCH.
+    PanicInDpc,
+    /// `evt_isr` does not end.
+    EndlessIsr,
+    /// `evt_dpc` does not end.
+    EndlessDpc,
+    /// `evt_isr` claims what it does not quiet: on a line, a storm.
+    NeverQuiet,
+    /// `evt_isr` quiets the device, and says that it was not its own.
+    Denies,
 }
 
-/// How long the interrupt may take to arrive, in nanoseconds.
+/// How long an interrupt may take to arrive, in nanoseconds.
 const PATIENCE: u64 = 5_000_000_000;
 
 registers! {
@@ -49,31 +59,59 @@ impl Device for Faulty {
 }
 
 impl Faulty {
-    /// Arms the driver and raises an interrupt: it panics at `place`. Returns only if no interrupt arrives. PASSIVE.
-    pub fn misbehave(&self, place: Place, at: &mut At<'_, Passive>) -> Result<()> {
-        self.served.clear(at);
-        self.irq.synchronize(at, |armed, _| *armed = Some(place));
+    /// From the next interrupt on the driver does `fault`, or behaves. PASSIVE.
+    pub fn arm(&self, fault: Option<Fault>, at: &mut At<'_, Passive>) {
+        self.irq.synchronize(at, |armed, _| *armed = fault);
+    }
+
+    /// Raises an interrupt and does not wait for it. PASSIVE.
+    pub fn raise(&self, at: &mut At<'_, Passive>) {
         self.regs.raise.write(at, 1);
+    }
+
+    /// Whether the device asserts its interrupt. PASSIVE.
+    pub fn is_raised(&self, at: &mut At<'_, Passive>) -> bool {
+        self.regs.status.read(at) != 0
+    }
+
+    /// Quiets the device from outside of its ISR. PASSIVE.
+    pub fn quiet(&self, at: &mut At<'_, Passive>) {
+        let status = self.regs.status.read(at);
+        self.regs.acknowledge.write(at, status);
+    }
+
+    /// Raises an interrupt and waits until its DPC has run, for five seconds at most. PASSIVE.
+    pub fn raise_and_wait(&self, at: &mut At<'_, Passive>) -> Result<()> {
+        self.served.clear(at);
+        self.raise(at);
         Ok(self.served.wait_timeout(at, PATIENCE)?)
     }
 }
 
-/// The device's one interrupt. Its state says where to panic.
+/// The device's one interrupt. Its state says what to do wrong.
 struct FaultyInterrupt;
 
 impl EvtIsr for FaultyInterrupt {
     type Device = Faulty;
-    type State = Option<Place>;
+    type State = Option<Fault>;
     type Level = Dirql;
     type Deferred = ByDpc;
 
-    fn evt_isr(&self, dev: &Faulty, armed: &mut Option<Place>, irq: &mut IsrCx<'_, Self>) -> Claim {
+    fn evt_isr(&self, dev: &Faulty, armed: &mut Option<Fault>, irq: &mut IsrCx<'_, Self>) -> Claim {
         let status = dev.regs.status.read(irq);
         if status == 0 {
             return Claim::NotMine;
         }
+        if *armed == Some(Fault::NeverQuiet) {
+            return Claim::Mine;
+        }
         dev.regs.acknowledge.write(irq, status);
-        assert!(*armed != Some(Place::Isr), "the driver was told to panic in its ISR");
+        match armed {
+            Some(Fault::PanicInIsr) => panic!("the driver was told to panic in its ISR"),
+            Some(Fault::EndlessIsr) => never_ends(),
+            Some(Fault::Denies) => return Claim::NotMine,
+            _ => {}
+        }
         irq.queue_dpc();
         Claim::Mine
     }
@@ -81,8 +119,17 @@ impl EvtIsr for FaultyInterrupt {
 
 impl EvtDpc for FaultyInterrupt {
     fn evt_dpc(&self, dev: &Faulty, irq: &mut DpcCx<'_, Self>) {
-        let armed = irq.synchronize(|armed, _| armed.take());
-        assert!(armed != Some(Place::Dpc), "the driver was told to panic in its DPC");
+        match irq.synchronize(|armed, _| *armed) {
+            Some(Fault::PanicInDpc) => panic!("the driver was told to panic in its DPC"),
+            Some(Fault::EndlessDpc) => never_ends(),
+            _ => {}
+        }
         dev.served.set(irq);
+    }
+}
+
+fn never_ends() -> ! {
+    loop {
+        spin_loop();
     }
 }

@@ -1,7 +1,8 @@
 //! Storms: interrupts that come without end and leave their CPU no time.
 //!
 //! Three kinds are told apart ([`StormCause`]). Nobody claims: [`STORM`] in a row. The members of an edge line claim pass
-//! after pass: [`crate::MOST_PASSES`]. All are claimed, and yet no thread runs on the CPU: the watchdog's clock sees that.
+//! after pass: [`crate::MOST_PASSES`]. All are claimed, and yet come too fast: the [watchdog](crate::watchdog) sees that.
+//!
 //! The source is masked at its own class, by the interrupt itself: the clock, and a lone owner's dispatch routine, which is to
 //! stay without calls, exchange the dispatch word for the owner's storm routine, and the next interrupt masks. A DPC reports.
 //!
@@ -31,13 +32,13 @@ pub enum StormCause {
     NobodyClaims = 1,
     /// Its ISRs claim pass after pass.
     ClaimsWithoutEnd = 2,
-    /// Its ISRs claim, and leave their CPU no time for threads.
-    StarvesThreads = 3,
+    /// Its ISRs claim, and more interrupts come than anything should send.
+    TooFast = 3,
 }
 
 impl StormCause {
     fn from_word(word: u8) -> Option<Self> {
-        [Self::NobodyClaims, Self::ClaimsWithoutEnd, Self::StarvesThreads].into_iter().find(|each| *each as u8 == word)
+        [Self::NobodyClaims, Self::ClaimsWithoutEnd, Self::TooFast].into_iter().find(|each| *each as u8 == word)
     }
 }
 
@@ -46,7 +47,7 @@ impl fmt::Display for StormCause {
         f.write_str(match self {
             Self::NobodyClaims => "nobody claims its interrupts",
             Self::ClaimsWithoutEnd => "its interrupts are claimed without end",
-            Self::StarvesThreads => "its interrupts leave the CPU no time for threads",
+            Self::TooFast => "its interrupts come faster than they can be meant, though they are claimed",
         })
     }
 }
@@ -116,7 +117,7 @@ impl StormWatch {
 
     /// What the storm is that made somebody exchange the dispatch word.
     pub(crate) fn noticed(&self) -> StormCause {
-        if self.in_a_row.load(Relaxed) >= STORM { StormCause::NobodyClaims } else { StormCause::StarvesThreads }
+        if self.in_a_row.load(Relaxed) >= STORM { StormCause::NobodyClaims } else { StormCause::TooFast }
     }
 
     /// `true`: this call began the storm.

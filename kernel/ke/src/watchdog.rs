@@ -1,13 +1,14 @@
 //! The DPC watchdog: notices a CPU that gives its threads no time (bug check 0x133, DPC_WATCHDOG_VIOLATION).
 //!
-//! While it is on, every CPU's clock ticks. A tick looks at what it interrupted. At PASSIVE all is well and everything is
-//! forgotten. At DISPATCH or above one of two allotments is used up, both counted in ticks that the CPU itself took, so that
-//! a virtual CPU which its host did not run is not found guilty:
+//! While it is on, every CPU's clock ticks. A tick looks at what it interrupted. At PASSIVE all is well. At DISPATCH or above
+//! two allotments are used up, both counted in ticks that the CPU itself took, so that a virtual CPU which its host did not run
+//! is not found guilty:
 //!
 //! - **single**: the same run of the same DPC, tick after tick: a bug check that names it;
-//! - **cumulative**: whatever ran, tick after tick. When one vector has interrupted a [`STORM`] of times within the last
-//!   of these ticks it is a storm that its ISRs claim: that vector is masked and reported, and the CPU lives. Else it is a
-//!   bug check.
+//! - **cumulative**: whatever ran, tick after tick: a bug check.
+//!
+//! And over as long a time as the cumulative allotment the counts of every vector are compared: one that interrupted more often
+//! than anything should is a **storm** that its ISRs claim. It is masked and reported, and the machine lives.
 //!
 //! Nothing here is on the path of an interrupt or a DPC: a tick marks the word in which the drain notes what it runs, and the
 //! next DPC overwrites the mark.
@@ -20,7 +21,6 @@ use crate::{
     level::{Dispatch, Passive, irql},
     percpu::PerCpu,
     raw_dpc::{DpcKind, Importance, RawDpc},
-    storm::STORM,
 };
 use core::{
     ptr::NonNull,
@@ -38,12 +38,14 @@ pub struct Watchdog {
     pub single: u32,
     /// Ticks that a CPU may be at DISPATCH or above.
     pub cumulative: u32,
+    /// Interrupts of one vector a second that are a storm, over as long as the cumulative allotment.
+    pub storm: u32,
 }
 
 impl Default for Watchdog {
-    /// A tick of 10 ms (an idle CPU: a second), 1 s for a DPC, 5 s for a CPU.
+    /// A tick of 10 ms (an idle CPU: a second), 1 s for a DPC, 5 s for a CPU, 50,000 interrupts a second.
     fn default() -> Self {
-        Watchdog { tick: 10_000_000, idle_tick: 1_000_000_000, single: 100, cumulative: 500 }
+        Watchdog { tick: 10_000_000, idle_tick: 1_000_000_000, single: 100, cumulative: 500, storm: 50_000 }
     }
 }
 
@@ -67,10 +69,9 @@ pub(crate) struct Settings {
     idle_tick: AtomicU64,
     single: AtomicU32,
     cumulative: AtomicU32,
+    storm: AtomicU32,
 }
 
-/// Before the end of the cumulative allotment the counts are taken that tell a storm from slowness, this many ticks.
-const STORM_TICKS: u32 = 10;
 const DEVICE_VECTORS: usize = 16 * (irql::DEVICE_HIGHEST - irql::DEVICE_LOWEST + 1) as usize;
 const FIRST_VECTOR: usize = 16 * irql::DEVICE_LOWEST as usize;
 
@@ -80,6 +81,9 @@ pub(crate) struct Ticks {
     next: AtomicU64,
     single: AtomicU32,
     cumulative: AtomicU32,
+    /// When the counts were taken.
+    counted: AtomicU64,
+    /// The interrupts of each vector then.
     counts: [AtomicU64; DEVICE_VECTORS],
     begin: RawDpc,
 }
@@ -91,12 +95,13 @@ const BEGIN: DpcKind = DpcKind { routine: begin_or_end, name: || "watchdog" };
 /// # Panics
 /// If a tick or an allotment is 0.
 pub fn start(at: &mut At<'_, Passive>, watchdog: Watchdog) {
-    let Watchdog { tick, idle_tick, single, cumulative } = watchdog;
-    assert!(tick > 0 && idle_tick > 0 && single > 0 && cumulative > 0, "{watchdog:?} allows nothing");
+    let Watchdog { tick, idle_tick, single, cumulative, storm } = watchdog;
+    assert!(tick > 0 && idle_tick > 0 && single > 0 && cumulative > 0 && storm > 0, "{watchdog:?} allows nothing");
     let settings = &hal::system(at.hal).watchdog;
     settings.idle_tick.store(idle_tick, Relaxed);
     settings.single.store(single, Relaxed);
     settings.cumulative.store(cumulative, Relaxed);
+    settings.storm.store(storm, Relaxed);
     settings.tick.store(tick, Relaxed);
     on_all_cpus(at);
 }
@@ -135,7 +140,8 @@ unsafe fn begin_or_end(dpc: NonNull<RawDpc>, at: At<'_, Dispatch>) {
     unsafe { RawDpc::begin(dpc) };
     let cpu = hal::percpu(at.hal);
     cpu.watchdog.forget();
-    cpu.watchdog.aim(at.hal, cpu);
+    cpu.watchdog.take_counts(at.hal, cpu);
+    cpu.watchdog.aim(at.hal, cpu.sched.is_idle());
     cpu.timers.arm(at.hal);
 }
 
@@ -145,6 +151,7 @@ impl Ticks {
             next: AtomicU64::new(u64::MAX),
             single: AtomicU32::new(0),
             cumulative: AtomicU32::new(0),
+            counted: AtomicU64::new(0),
             counts: [const { AtomicU64::new(0) }; DEVICE_VECTORS],
             begin: RawDpc::new(&BEGIN),
         }
@@ -155,17 +162,17 @@ impl Ticks {
         self.next.load(Relaxed)
     }
 
-    fn aim(&self, hal: HalRef<'_>, cpu: &PerCpu) {
+    fn aim(&self, hal: HalRef<'_>, idle: bool) {
         let settings = &hal::system(hal).watchdog;
         let next = match settings.tick.load(Relaxed) {
             0 => u64::MAX,
-            _ if cpu.sched.is_idle() => hal.now().saturating_add(settings.idle_tick.load(Relaxed)),
+            _ if idle => hal.now().saturating_add(settings.idle_tick.load(Relaxed)),
             tick => hal.now().saturating_add(tick),
         };
         self.next.store(next, Relaxed);
     }
 
-    /// Everything is well.
+    /// The CPU was seen at PASSIVE.
     fn forget(&self) {
         self.single.store(0, Relaxed);
         self.cumulative.store(0, Relaxed);
@@ -177,17 +184,21 @@ impl Ticks {
             return;
         }
         let due = hal.now() >= self.deadline();
+        let busy = hal.interrupted_level().max(hal.task_priority()) >= irql::DISPATCH;
         if due {
-            self.aim(hal, cpu);
+            self.aim(hal, !busy && cpu.sched.is_idle());
         }
-        if hal.interrupted_level().max(hal.task_priority()) < irql::DISPATCH {
+        if due {
+            self.compare_counts(hal, cpu);
+        }
+        if !busy {
             return self.forget();
         }
         // The clock's DPC arms it for everything; what is looked for here is that no DPC gets to run.
         hal.arm_clock(self.deadline());
         if due {
             self.count_dpc(hal, &cpu.dpcs);
-            self.count_cpu(hal, cpu);
+            self.count_cpu(hal);
         }
     }
 
@@ -204,30 +215,40 @@ impl Ticks {
         }
     }
 
-    fn count_cpu(&self, hal: HalRef<'_>, cpu: &PerCpu) {
+    fn count_cpu(&self, hal: HalRef<'_>) {
         let ticks = self.cumulative.load(Relaxed) + 1;
         self.cumulative.store(ticks, Relaxed);
         let allotment = hal::system(hal).watchdog.cumulative.load(Relaxed);
-        if ticks == allotment.saturating_sub(STORM_TICKS).max(1) {
-            for (n, count) in self.counts.iter().enumerate() {
-                count.store(cpu.interrupts_on(FIRST_VECTOR + n), Relaxed);
-            }
+        if ticks > allotment {
+            hal.bug_check(
+                BugCheckKind::DpcWatchdog,
+                format_args!(
+                    "this CPU has been at DISPATCH or above for {ticks} clock ticks, with no time for threads; it may for \
+                     {allotment}"
+                ),
+            );
         }
-        if ticks <= allotment {
+    }
+
+    /// Looks for a storm, when the time for it has come. The next interrupt of it masks its source.
+    fn compare_counts(&self, hal: HalRef<'_>, cpu: &PerCpu) {
+        let settings = &hal::system(hal).watchdog;
+        let elapsed = hal.now().saturating_sub(self.counted.load(Relaxed));
+        if elapsed < settings.tick.load(Relaxed).saturating_mul(settings.cumulative.load(Relaxed).into()) {
             return;
         }
+        let most = u128::from(settings.storm.load(Relaxed)) * u128::from(elapsed) / 1_000_000_000;
         let grown = |n: &usize| cpu.interrupts_on(FIRST_VECTOR + n).saturating_sub(self.counts[*n].load(Relaxed));
-        let busiest = (0..DEVICE_VECTORS).max_by_key(grown);
-        if let Some(n) = busiest.filter(|n| grown(n) >= STORM.into()) {
+        for n in (0..DEVICE_VECTORS).filter(|n| u128::from(grown(n)) > most) {
             cpu.notice_storm(FIRST_VECTOR + n);
-            return self.forget();
         }
-        hal.bug_check(
-            BugCheckKind::DpcWatchdog,
-            format_args!(
-                "this CPU has been at DISPATCH or above for {ticks} clock ticks, with no time for threads; it may for \
-                 {allotment}"
-            ),
-        );
+        self.take_counts(hal, cpu);
+    }
+
+    fn take_counts(&self, hal: HalRef<'_>, cpu: &PerCpu) {
+        self.counted.store(hal.now(), Relaxed);
+        for (n, count) in self.counts.iter().enumerate() {
+            count.store(cpu.interrupts_on(FIRST_VECTOR + n), Relaxed);
+        }
     }
 }

@@ -1,9 +1,11 @@
 //! The commands.
 
-use super::{button, edu, ivshmem, machine::Machine, outside, show, terminal, tick, twins, unplug, words::Arguments};
-use crate::{bench, conformance, crash, drivers::FAULTY, selftest, stress, sweep};
+use super::{
+    button, edu, faulty, ivshmem, machine::Machine, outside, show, terminal, tick, twins, unplug, words::Arguments,
+};
+use crate::{bench, conformance, crash, selftest, stress, sweep};
+use ::faulty::Fault;
 use alloc::{format, string::String, vec::Vec};
-use faulty::{Faulty, Place};
 use framework::{Device, Driver, Status};
 use ke::{At, Passive};
 
@@ -48,12 +50,13 @@ const COMMANDS: &[Command] = &[
     Command { usage: STRESS, what: "one section for all, or stops and starts, under interrupts", run: run_stress },
     Command { usage: "bench", what: "runs what `cargo xtask bench` measures, and waits for it", run: run_bench },
     Command { usage: "sweep [NAME]", what: "interrupts every instruction of the core's sequences", run: run_sweep },
+    Command { usage: faulty::STORM_USAGE, what: "interrupts without end, masked and forgiven", run: faulty::storm },
     Command { usage: CRASH, what: "ends in a bug check, to see one", run: run_crash },
     Command { usage: "shutdown", what: "stops all devices and the machine", run: shutdown },
 ];
 
 const STRESS: &str = "stress common|cycles N";
-const CRASH: &str = "crash fault|stack|nested|isr|dpc|thread";
+const CRASH: &str = "crash fault|stack|nested|isr|dpc|endless-isr|endless-dpc|thread";
 
 impl Command {
     fn name(&self) -> &'static str {
@@ -173,7 +176,7 @@ fn shutdown(machine: &mut Machine, words: Arguments<'_>, _: &mut At<'_, Passive>
 }
 
 fn run_crash(machine: &mut Machine, mut words: Arguments<'_>, at: &mut At<'_, Passive>) -> Outcome {
-    const KINDS: [&str; 6] = ["fault", "stack", "nested", "isr", "dpc", "thread"];
+    const KINDS: [&str; 8] = ["fault", "stack", "nested", "isr", "dpc", "endless-isr", "endless-dpc", "thread"];
     let kind = words.required("the kind of crash")?;
     if !KINDS.contains(&kind) {
         return Err(words.unknown(kind, &KINDS));
@@ -185,17 +188,11 @@ fn run_crash(machine: &mut Machine, mut words: Arguments<'_>, at: &mut At<'_, Pa
         }
         "stack" => terminal::print(at, format_args!("the stack had room for {}\n", crash::crash_by_stack(0))),
         "nested" => crash::crash_in_nested_isrs(at),
-        "isr" => crash_in_callback(machine, Place::Isr, at)?,
-        "dpc" => crash_in_callback(machine, Place::Dpc, at)?,
+        "isr" => faulty::crash(machine, Fault::PanicInIsr, at)?,
+        "dpc" => faulty::crash(machine, Fault::PanicInDpc, at)?,
+        "endless-isr" => faulty::crash(machine, Fault::EndlessIsr, at)?,
+        "endless-dpc" => faulty::crash(machine, Fault::EndlessDpc, at)?,
         _ => crash::crash_in_a_thread(at),
     }
     Err(format!("the machine survived `crash {kind}`"))
-}
-
-/// Lets the faulty driver have the edu devices, and misbehave.
-fn crash_in_callback(machine: &mut Machine, place: Place, at: &mut At<'_, Passive>) -> Outcome {
-    machine.give_first(at, FAULTY)?;
-    let devices = machine.pnp().devices_of::<Faulty>();
-    let device = devices.first().ok_or_else(|| format!("no device that the driver `{FAULTY}` serves was found"))?;
-    device.with(at, |faulty, at| faulty.misbehave(place, at)).flatten().map_err(|error| format!("{error}"))
 }

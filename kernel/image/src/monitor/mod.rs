@@ -11,6 +11,8 @@ mod commands;
 #[cfg(target_os = "none")]
 mod edu;
 #[cfg(target_os = "none")]
+mod faulty;
+#[cfg(target_os = "none")]
 mod ivshmem;
 #[cfg(target_os = "none")]
 mod machine;

@@ -113,7 +113,7 @@ pub(super) unsafe extern "sysv64-unwind" fn storm(head: *const Head, word: HalWo
     let (line, hal) = unsafe { (&*head.cast::<Line>(), from_word(word)) };
     line.head.count_one();
     // SAFETY: code at DIRQL begins here.
-    line.begin_storm(StormCause::StarvesThreads, &mut unsafe { At::<Dirql>::mint(hal) });
+    line.begin_storm(StormCause::TooFast, &mut unsafe { At::<Dirql>::mint(hal) });
 }
 
 impl Line {
