@@ -20,7 +20,7 @@ const fn cost(name: &'static str, meaning: &'static str, linux: Option<f64>, bud
 }
 
 /// Flat: no more beside many than beside few.
-const CONNECT: f64 = 500.0;
+const CONNECT: f64 = 600.0;
 
 /// All rows, in the order of the table.
 pub const ROWS: [Row; 28] = [

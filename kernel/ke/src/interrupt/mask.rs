@@ -38,7 +38,7 @@ pub struct Masked {
 
 impl Masked {
     /// Unmasks; what came meanwhile is delivered now. Any IRQL.
-    #[inline]
+    #[inline(always)]
     #[track_caller]
     pub fn unmask<L: Level>(mut self, at: &mut At<'_, L>) {
         at.point(Point::Unmask, ptr::from_ref(&self).addr(), Location::caller());
@@ -135,24 +135,34 @@ impl Gate {
     }
 
     /// One mask more.
-    #[inline]
+    #[inline(always)]
     pub(super) fn close<L: Level>(&self, at: &mut At<'_, L>) {
         self.masks.fetch_add(1, SeqCst);
-        // SAFETY: at DISPATCH or above.
-        if !at_dispatch(at, |_| unsafe { self.latch() }) {
-            self.settle(at);
+        if L::IRQL >= irql::DISPATCH {
+            // SAFETY: at DISPATCH or above.
+            unsafe { self.latch(at) };
+        } else {
+            // SAFETY: `L` is below DISPATCH, so it is `Passive`, and `at` is borrowed for as long as this token lives.
+            let mut at = unsafe { At::<Passive>::mint(at.hal) };
+            // SAFETY: raised to DISPATCH.
+            unsafe { self.latch(&mut at.raise_to_dispatch().at) };
         }
     }
 
     /// One mask less.
-    #[inline]
+    #[inline(always)]
     pub(super) fn open<L: Level>(&self, at: &mut At<'_, L>) {
         if self.masks.fetch_sub(1, SeqCst) != 1 {
             return;
         }
-        // SAFETY: at DISPATCH or above.
-        if !at_dispatch(at, |hal| unsafe { self.unlatch(hal) }) {
-            self.settle(at);
+        if L::IRQL >= irql::DISPATCH {
+            // SAFETY: at DISPATCH or above.
+            unsafe { self.unlatch(at) };
+        } else {
+            // SAFETY: as in `close`.
+            let mut at = unsafe { At::<Passive>::mint(at.hal) };
+            // SAFETY: raised to DISPATCH.
+            unsafe { self.unlatch(&mut at.raise_to_dispatch().at) };
         }
     }
 
@@ -170,39 +180,44 @@ impl Gate {
         }
     }
 
-    /// In a line: latches where the source cannot mask. The caller holds a mask. `false`: it is to be settled.
+    /// In a line: latches where the source cannot mask. The caller holds a mask.
     ///
     /// # Safety
     /// At DISPATCH or above.
     #[inline(always)]
-    unsafe fn latch(&self) -> bool {
+    unsafe fn latch<L: Level>(&self, at: &mut At<'_, L>) {
         // SAFETY: by the contract, and the reference ends with this function.
-        let Some(attached) = (unsafe { self.attached() }) else { return true };
-        if !attached.latches || !self.active.load(SeqCst) {
-            return false;
+        let Some(attached) = (unsafe { self.attached() }) else { return };
+        if attached.latches {
+            attached.head().set_routine(dispatch::latch);
+            if self.active.load(SeqCst) {
+                return;
+            }
         }
-        attached.head().set_routine(dispatch::latch);
-        self.active.load(SeqCst)
+        self.settle(at);
     }
 
-    /// In a line: undoes [`Self::latch`] and replays. The caller gave up the last mask. `false`: it is to be settled.
+    /// In a line: undoes [`Self::latch`] and replays. The caller gave up the last mask.
     ///
     /// # Safety
     /// At DISPATCH or above.
     #[inline(always)]
-    unsafe fn unlatch(&self, hal: HalRef<'_>) -> bool {
+    unsafe fn unlatch<L: Level>(&self, at: &mut At<'_, L>) {
         // SAFETY: by the contract, and the reference ends with this function.
-        let Some(attached) = (unsafe { self.attached() }) else { return true };
-        if !attached.latches || !self.active.load(SeqCst) {
-            return false;
+        let Some(attached) = (unsafe { self.attached() }) else { return };
+        if attached.latches && self.active.load(SeqCst) {
+            attached.head().set_routine(attached.routine);
+            attached.replay(at.hal);
+            if !self.is_masked() && self.active.load(SeqCst) {
+                return;
+            }
         }
-        attached.head().set_routine(attached.routine);
-        attached.replay(hal);
-        !self.is_masked() && self.active.load(SeqCst)
+        self.settle(at);
     }
 
     /// Makes head and source agree with the number of masks and whether it is active, whoever else changes these at the
     /// same time.
+    #[cold]
     #[inline(never)]
     pub(super) fn settle<L: Level>(&self, at: &mut At<'_, L>) {
         let mut raised = at.raise_to_dirql(irql::DEVICE_HIGHEST);
@@ -224,6 +239,7 @@ impl Gate {
         let Some(attached) = (unsafe { self.attached() }) else { return };
         if !active {
             attached.head().set_routine(dispatch::unexpected);
+            attached.head().latched.store(false, SeqCst);
         }
         if masked && (active || attached.line().is_none()) {
             if !attached.source.mask(at) && active {
@@ -239,26 +255,19 @@ impl Gate {
     }
 }
 
-/// Runs `f` at DISPATCH, or above it where that is the level.
-#[inline(always)]
-fn at_dispatch<L: Level, T>(at: &mut At<'_, L>, f: impl FnOnce(HalRef<'_>) -> T) -> T {
-    if L::IRQL >= irql::DISPATCH {
-        return f(at.hal);
-    }
-    // SAFETY: `L` is below DISPATCH, so it is `Passive`, and `at` is borrowed for as long as this token lives.
-    let mut at = unsafe { At::<Passive>::mint(at.hal) };
-    let raised = at.raise_to_dispatch();
-    f(raised.at.hal)
-}
-
 impl Attached {
     /// Delivers what was latched.
     #[inline(always)]
     fn replay(&self, hal: HalRef<'_>) {
         if self.head().latched.swap(false, SeqCst) {
-            let (cpu, vector) = self.place();
-            hal.send_vector(cpu, vector);
+            self.send_again(hal);
         }
+    }
+
+    #[cold]
+    fn send_again(&self, hal: HalRef<'_>) {
+        let (cpu, vector) = self.place();
+        hal.send_vector(cpu, vector);
     }
 }
 
@@ -268,8 +277,9 @@ impl<R: ServiceRoutine> Interrupt<R> {
     #[track_caller]
     pub fn mask<L: Level>(&self, at: &mut At<'_, L>) -> Masked {
         at.point(Point::Mask, self.address(), Location::caller());
-        self.gate.close(at);
-        Masked { gate: Some(self.gate.clone()) }
+        let gate = self.gate.clone();
+        gate.close(at);
+        Masked { gate: Some(gate) }
     }
 
     pub(super) fn routine_for(&self, irql: u8) -> DispatchRoutine {
