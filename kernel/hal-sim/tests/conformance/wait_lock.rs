@@ -1,14 +1,17 @@
 //! Case 60: a wait lock with a time-out.
 
-use crate::support::{fine, spawn};
+use crate::support::{MACHINES, coarse, fine, spawn};
 use ke::{Event, WaitLock, thread::ThreadOptions};
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering::SeqCst},
+};
 
 const TIMEOUT: u64 = 10_000_000;
 
 #[test]
 fn c60_a_wait_lock_that_stays_taken_times_out() {
-    for cpus in [1, 2] {
+    for cpus in MACHINES {
         fine("c60 times out", cpus, |machine| {
             machine.main(|at| {
                 let shared = Arc::new((WaitLock::new(0), Event::new(), Event::new()));
@@ -58,4 +61,40 @@ fn c60_a_lock_that_comes_free_at_its_time_out_is_owned_or_not() {
             assert!((1..=2).contains(&*value));
         });
     });
+}
+
+#[test]
+fn c60_who_gives_up_in_the_middle_of_the_queue_costs_nobody_a_turn() {
+    for cpus in MACHINES {
+        let outcomes = Arc::new([AtomicU32::new(0), AtomicU32::new(0)]);
+        let seen = outcomes.clone();
+        coarse("c60 among waiters", cpus, move |machine| {
+            let outcomes = seen.clone();
+            machine.main(move |at| {
+                let lock = Arc::new(WaitLock::new(0));
+                let held = lock.acquire(at);
+                let waiters = [None, Some(TIMEOUT), None].map(|timeout| {
+                    let (lock, outcomes) = (lock.clone(), outcomes.clone());
+                    spawn(at, ThreadOptions::named("waiter"), move |at| {
+                        let guard = match timeout {
+                            None => Some(lock.acquire(at)),
+                            Some(timeout) => lock.acquire_timeout(at, timeout),
+                        };
+                        if timeout.is_some() {
+                            outcomes[usize::from(guard.is_some())].fetch_add(1, SeqCst);
+                        }
+                        guard.into_iter().for_each(|mut value| *value += 1);
+                    })
+                });
+                // All of them queue; the one whose time-out is as long as this sleep may give up, or be given the lock.
+                assert!(Event::new().wait_timeout(at, TIMEOUT).is_err(), "nobody sets it");
+                drop(held);
+                waiters.into_iter().for_each(|waiter| waiter.join(at).expect("no device goes away here"));
+                let turns = lock.try_acquire(at).map(|value| *value).expect("everybody has had a turn");
+                assert!((2..=3).contains(&turns), "{turns} turns");
+            });
+        });
+        let [gave_up, got_it] = [0, 1].map(|n: usize| outcomes[n].load(SeqCst));
+        assert!(gave_up > 0 && got_it > 0, "{gave_up} schedules in which it gives up, {got_it} in which it does not");
+    }
 }

@@ -1,7 +1,7 @@
 //! Case 53: a DPC that does not end, and a CPU that gives no time to threads; and of case 65 the storm whose interrupts are
 //! all claimed, which the watchdog notices.
 
-use crate::support::{AtDirql, GSI, card_on, coarse, explorer, line};
+use crate::support::{AtDirql, GSI, MACHINES, card_on, coarse, explorer, line};
 use hal_sim::Setup;
 use ke::{
     At, Dispatch, Dpc, Event, Mode, SpinLock, StormCause, WaitError,
@@ -36,7 +36,7 @@ fn never_ends_in_a_dpc(_: [usize; 2], at: &mut At<'_, Dispatch>) {
 
 #[test]
 fn c53_a_dpc_that_does_not_end_is_named() {
-    for cpus in [1, 2] {
+    for cpus in MACHINES {
         let said = bug_check_of("c53 single", cpus, |machine| {
             machine.main(|at| {
                 watchdog::start(at, WATCHDOG);
@@ -79,7 +79,7 @@ fn c53_a_cpu_that_stays_at_dispatch_is_noticed() {
 
 #[test]
 fn c53_a_machine_whose_threads_get_on_is_not_guilty() {
-    for cpus in [1, 2] {
+    for cpus in MACHINES {
         coarse("c53 not guilty", cpus, |machine| {
             machine.main(|at| {
                 watchdog::start(at, WATCHDOG);
