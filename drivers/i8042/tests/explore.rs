@@ -34,7 +34,7 @@ fn on_controller(
 }
 
 fn explore(name: &str, cpus: usize, setup: impl Fn(&mut Setup) + 'static) {
-    Explorer::new(&format!("i8042 {name} on {cpus}")).cpus(cpus).limit(Duration::from_secs(1)).run(setup);
+    Explorer::new(&format!("i8042 {name} on {cpus}")).cpus(cpus).limit(Duration::from_millis(500)).run(setup);
 }
 
 fn next_key(keyboard: &DeviceRef<I8042>, at: &mut At<'_, Passive>) -> Key {

@@ -28,7 +28,7 @@ fn on_model(
 }
 
 fn explore(name: &str, cpus: usize, setup: impl Fn(&mut Setup) + 'static) {
-    Explorer::new(&format!("ivshmem {name} on {cpus}")).cpus(cpus).limit(Duration::from_secs(1)).run(setup);
+    Explorer::new(&format!("ivshmem {name} on {cpus}")).cpus(cpus).limit(Duration::from_millis(500)).run(setup);
 }
 
 #[test]

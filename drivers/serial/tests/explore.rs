@@ -28,7 +28,7 @@ fn on_port(
 }
 
 fn explore(name: &str, cpus: usize, setup: impl Fn(&mut Setup) + 'static) {
-    Explorer::new(&format!("serial {name} on {cpus}")).cpus(cpus).limit(Duration::from_secs(1)).run(setup);
+    Explorer::new(&format!("serial {name} on {cpus}")).cpus(cpus).limit(Duration::from_millis(500)).run(setup);
 }
 
 /// Reads as many bytes as `text` has, and compares.

@@ -16,7 +16,7 @@ use std::{
 fn explore(name: &str, cpus: usize, setup: impl Fn(&mut Setup) + 'static) -> Stats {
     let bound = if cpus == 1 { 3 } else { 2 };
     let explorer = Explorer::new(name).cpus(cpus).bound(bound).granularity(Granularity::Fine);
-    explorer.limit(Duration::from_secs(3)).run(setup)
+    explorer.limit(Duration::from_secs(1)).run(setup)
 }
 
 fn spawn(

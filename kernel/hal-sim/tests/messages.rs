@@ -99,7 +99,7 @@ fn with_messages(
 
 fn explore(name: &str, cpus: usize, setup: impl Fn(&mut Setup) + 'static) {
     let explorer = Explorer::new(name).cpus(cpus).granularity(Granularity::Fine);
-    explorer.limit(Duration::from_millis(400)).random(100).run(setup);
+    explorer.limit(Duration::from_millis(250)).random(100).run(setup);
 }
 
 #[test]

@@ -110,7 +110,7 @@ fn connect(
 
 #[test]
 fn an_interrupt_moves_to_another_cpu_while_it_rings() {
-    let explorer = Explorer::new("moving while it rings").cpus(2).limit(Duration::from_secs(3)).random(200);
+    let explorer = Explorer::new("moving while it rings").cpus(2).limit(Duration::from_secs(1)).random(200);
     explorer.run(|machine| {
         let bell = machine.device(Bell::default());
         machine.main(move |at| {
