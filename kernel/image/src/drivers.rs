@@ -3,6 +3,7 @@
 use crate::{
     conformance::Probe,
     stress::{Pair, Restless},
+    sweep::Msix,
 };
 use alloc::{format, string::String, vec::Vec};
 use framework::{Device, Driver};
@@ -14,6 +15,7 @@ const DRIVERS: &[Driver] = &[
     Driver::of::<Probe>(),
     Driver::of::<Pair>(),
     Driver::of::<Restless>(),
+    Driver::of::<Msix>(),
     Driver::of::<serial::Serial>(),
     Driver::of::<i8042::I8042>(),
     Driver::of::<acpi_button::AcpiButton>(),
@@ -23,8 +25,8 @@ const DRIVERS: &[Driver] = &[
     Driver::of::<twins::Twin>(),
 ];
 
-/// Those that have edu devices for tests only.
-const FOR_TESTS: &[&str] = &[FAULTY, Probe::NAME, Pair::NAME, Restless::NAME];
+/// Those that have their devices for tests only.
+const FOR_TESTS: &[&str] = &[FAULTY, Probe::NAME, Pair::NAME, Restless::NAME, Msix::NAME];
 
 /// Those that `drivers=a,b` on the command line names, in its order; without it all but those for tests.
 pub fn chosen(names: Option<&str>) -> Result<Vec<Driver>, String> {

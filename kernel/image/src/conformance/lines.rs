@@ -31,7 +31,7 @@ fn c61_a_level_chain_stops_at_the_first_claim(pnp: &Pnp, at: &mut At<'_, Passive
         let asked = probe.await_claim(at)?;
         ensure(asked == expected, || format!("with claims {claims:?} they were asked {asked:?} times"))?;
     }
-    probe.stop(at)?;
+    probe.stop(at).map_err(|status| format!("{status}"))?;
     probe.recover(at)
 }
 
@@ -140,7 +140,7 @@ fn c65_a_line_that_nobody_claims_is_masked_until_it_is_forgiven(pnp: &Pnp, at: &
     pnp.forgive_line(at, line.line.gsi).map_err(|status| format!("{status}"))?;
     probe.await_claim(at)?;
     let after = probe.line(at)?;
-    probe.stop(at)?;
+    probe.stop(at).map_err(|status| format!("{status}"))?;
     probe.recover(at)?;
     masked.map_err(|why| format!("the line was not masked {why}"))?;
     let unclaimed = line.unclaimed - before.unclaimed;

@@ -22,6 +22,9 @@ const PLANS: usize = 3;
 /// Steps that are noted; enough for a start and a stop.
 const STEPS: usize = 64;
 
+/// What fails because a plan says so.
+pub const PLANNED: Status = Status::Failed("it was planned so");
+
 /// What is done to a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
@@ -47,6 +50,8 @@ pub struct Plan {
     pub shares: [bool; MOST],
     /// Whether `post_interrupts_enabled` fails.
     pub fails: bool,
+    /// The object whose disable callback fails.
+    pub fails_to_disable: Option<usize>,
     pub steps: Vec<Step>,
     /// IRQLs of the enable, disable and ISR callbacks.
     pub levels: Vec<u8>,
@@ -61,6 +66,7 @@ impl Default for Plan {
             claims: [true; MOST],
             shares: [true; MOST],
             fails: false,
+            fails_to_disable: None,
             steps: Vec::with_capacity(STEPS),
             levels: Vec::with_capacity(STEPS),
             asked: [0; MOST],
@@ -96,6 +102,8 @@ pub struct Probe {
 impl Device for Probe {
     const NAME: &'static str = "probe";
     const IDS: &'static [PciId] = &[PciId(0x1234, 0x11e8)];
+    // Its interrupts stay connected while it sleeps.
+    const POWER_PAGEABLE: bool = false;
     type Driver = Planned;
     type Added = ();
 
@@ -119,7 +127,7 @@ impl Device for Probe {
     fn post_interrupts_enabled(&self, at: &mut At<'_, Passive>) -> Result<()> {
         self.note(Step::PostInterruptsEnabled, at);
         match self.plan.synchronize(at, |plan, _| plan.fails) {
-            true => Err(Status::Failed("it was planned so")),
+            true => Err(PLANNED),
             false => Ok(()),
         }
     }
@@ -172,7 +180,7 @@ impl EvtIsr for ProbeInterrupt {
 
     fn evt_disable(&self, _: &Probe, plan: &mut Plan, irq: &mut IsrCx<'_, Self>) -> Result<()> {
         plan.note(Step::Disable(self.0), irq.irql());
-        Ok(())
+        if plan.fails_to_disable == Some(self.0) { Err(PLANNED) } else { Ok(()) }
     }
 }
 
@@ -206,8 +214,22 @@ impl<'a> Subject<'a> {
     }
 
     /// Stops it.
-    pub fn stop(&self, at: &mut At<'_, Passive>) -> Result<(), String> {
-        self.pnp.stop_device(at, self.device.name()).map_err(|status| format!("{status}"))
+    pub fn stop(&self, at: &mut At<'_, Passive>) -> Result<(), Status> {
+        self.pnp.stop_device(at, self.device.name())
+    }
+
+    /// Lets it sleep, and gives the row of its first interrupt as it is meanwhile; then wakes it.
+    pub fn sleep_and_wake(&self, at: &mut At<'_, Passive>) -> Result<InterruptRow, Status> {
+        let name = self.device.name();
+        self.pnp.power_down_device(at, name, PowerState::D3)?;
+        let row = self.row(at).ok_or(Status::NoSuchDevice);
+        self.pnp.power_up_device(at, name)?;
+        row
+    }
+
+    /// The row of its first interrupt.
+    pub fn row(&self, at: &mut At<'_, Passive>) -> Option<InterruptRow> {
+        self.pnp.interrupts(at).into_iter().find(|row| row.device == self.device.name())
     }
 
     /// Starts it again as usual, after a stop or a start that had to fail.
@@ -241,10 +263,9 @@ impl<'a> Subject<'a> {
 
     /// The line that it is on.
     pub fn line(&self, at: &mut At<'_, Passive>) -> Result<LineRow, String> {
-        let name = self.device.name();
-        let row = self.pnp.interrupts(at).into_iter().find(|row| row.device == name).ok_or("it has no interrupt")?;
+        let row = self.row(at).ok_or("it has no interrupt")?;
         let mut lines = self.pnp.lines(at).into_iter();
-        lines.find(|line| Some(line.grant) == row.grant).ok_or_else(|| format!("{name} is on no line"))
+        lines.find(|line| Some(line.grant) == row.grant).ok_or_else(|| format!("{} is on no line", self.device.name()))
     }
 }
 

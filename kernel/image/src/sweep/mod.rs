@@ -8,6 +8,7 @@
 //!
 //! Every instruction is met only where a tick of the timer is an instruction: in QEMU with `-icount shift=0,sleep=off`.
 
+mod msix;
 mod sequences;
 mod shot;
 pub mod software;
@@ -15,9 +16,10 @@ mod wrong;
 
 use alloc::{format, string::String, sync::Arc};
 use edu::Edu;
-use framework::Pnp;
+use framework::{Device, Pnp};
 use hal_x86_64::{X86Hal, time};
 use ke::{At, Passive, Thread, hal::Hal, thread};
+pub use msix::Msix;
 use sequences::{CEILING, Connected, Effect, SEQUENCES, Sequence, Stand};
 use shot::{Runs, Shot};
 use wrong::WRONG;
@@ -46,11 +48,15 @@ pub fn run(pnp: &Pnp, only: Option<&str>, at: &mut At<'_, Passive>) -> Result<()
     if !all().any(|sequence| chosen(&sequence)) {
         return Err(format!("no sequence has this name; there are {}", names()));
     }
-    let stand = Stand::new(at, &edu)?;
+    let stand = Stand::new(at, edu, pnp.devices_of::<Msix>().into_iter().next())?;
     // The shots are the clock's.
     ke::watchdog::stop(at);
     let mut sum = Sum::default();
     for sequence in all().filter(chosen) {
+        if !stand.has_what_it_takes(sequence) {
+            at.print(format_args!("-- {}: needs an e1000e with the driver `{}`\n", sequence.name, Msix::NAME));
+            continue;
+        }
         sweep(sequence, &stand, &sweeper, &mut sum, at)?;
     }
     stand.end(at);
@@ -126,7 +132,7 @@ fn sweep(
 /// What was found right after a shot, before anything that could repair it.
 struct Landing {
     shot: Runs,
-    stand: [Runs; 2],
+    stand: [Runs; 3],
     pending: u32,
     level: u8,
     task_priority: u8,
@@ -140,6 +146,7 @@ struct Landing {
 impl Landing {
     /// Runs the sequence with an interrupt `ticks` after its beginning.
     fn of(ticks: u32, sequence: &Sequence, stand: &Stand, shot: &Shot, at: &mut At<'_, Passive>) -> Self {
+        stand.rest(sequence);
         let edu_before = stand.edu_count(at);
         let unexpected = |at: &At<'_, Passive>| at.unexpected_interrupts(0).unwrap_or(0);
         let unexpected_before = unexpected(at);

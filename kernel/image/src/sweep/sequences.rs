@@ -1,13 +1,15 @@
 //! What is swept: each sequence of instructions, and what it must have led to by itself.
 
 use super::{
+    msix::{MESSAGE_INTERVAL, Msix, ONE_MESSAGE},
     shot::{Counts, End, Runs, Shot},
     software::{connect, lock_of_class},
 };
-use alloc::{string::String, sync::Arc};
+use alloc::{format, string::String, sync::Arc};
+use core::hint;
 use edu::Edu;
 use framework::DeviceRef;
-use hal_x86_64::{X86Hal, local_apic};
+use hal_x86_64::{X86Hal, local_apic, time};
 use ke::{
     At, Claim, Dirql, Dispatch, Interrupt, InterruptLock, Passive, ServiceRoutine, SpinLock, WorkItem, WorkRoutine,
     hal::Hal, irql,
@@ -53,6 +55,8 @@ pub enum Effect {
     WorkItem,
     /// The ISR of the edu device.
     Edu,
+    /// The ISR and the DPC of an MSI-X message.
+    Message,
 }
 
 pub const fn sequence(name: &'static str, run: fn(&Stand, &Shot, &mut At<'_, Passive>)) -> Sequence {
@@ -96,6 +100,16 @@ pub const SEQUENCES: &[Sequence] = &[
     },
     sequence("mask_unmask", |_, shot, at| shot.mask(at).unmask(at)),
     Sequence {
+        ends: &[End::Dpc],
+        leads_to: &[Effect::Message],
+        ..sequence("msix_mask", |stand, _, at| {
+            if let Some(msix) = &stand.msix {
+                // A device that is gone sends nothing: the count of its messages tells.
+                let _gone = msix.with(at, |msix, at| msix.raise_while_masked(at));
+            }
+        })
+    },
+    Sequence {
         ends: &[End::Dpc, End::WorkItem, End::PassiveIsr],
         connection: Connected::Until,
         ..sequence("disconnect", |_, shot, at| shot.disconnect(at))
@@ -118,10 +132,13 @@ pub struct Stand {
     pub early_vector: u8,
     item: WorkItem<Item>,
     edu: DeviceRef<Edu>,
+    msix: Option<DeviceRef<Msix>>,
+    /// The device's.
+    messages: Arc<Counts>,
 }
 
 impl Stand {
-    pub fn new(at: &mut At<'_, Passive>, edu: &DeviceRef<Edu>) -> Result<Self, String> {
+    pub fn new(at: &mut At<'_, Passive>, edu: DeviceRef<Edu>, msix: Option<DeviceRef<Msix>>) -> Result<Self, String> {
         let lock: InterruptLock<u32> = lock_of_class(CEILING)?;
         let counts = Arc::new(Counts::default());
         let raised = |ends_early| Interrupt::new(Software { counts: counts.clone(), ends_early }, lock.clone());
@@ -129,8 +146,12 @@ impl Stand {
         let software_vector = connect(at, &software, CEILING)?;
         let early_vector = connect(at, &early, CEILING)?;
         let item = WorkItem::new(Item(Counts::default()));
-        let (spin, edu) = (SpinLock::new(0), edu.clone());
-        Ok(Stand { spin, lock, software, software_vector, early, early_vector, item, edu })
+        let messages = match &msix {
+            Some(msix) => msix.with(at, |msix, _| msix.counts().clone()).map_err(|status| format!("{status}"))?,
+            None => Arc::default(),
+        };
+        let spin = SpinLock::new(0);
+        Ok(Stand { spin, lock, software, software_vector, early, early_vector, item, edu, msix, messages })
     }
 
     pub fn end(self, at: &mut At<'_, Passive>) {
@@ -139,21 +160,37 @@ impl Stand {
         self.item.flush(at);
     }
 
+    /// Whether the machine has what `sequence` needs.
+    pub fn has_what_it_takes(&self, sequence: &Sequence) -> bool {
+        self.msix.is_some() || !sequence.leads_to.contains(&Effect::Message)
+    }
+
+    /// Before a shot: lets pass what `sequence` needs of time since the last one.
+    pub fn rest(&self, sequence: &Sequence) {
+        let ticks = if sequence.leads_to.contains(&Effect::Message) { MESSAGE_INTERVAL } else { 0 };
+        let until = time::tsc() + ticks;
+        while time::tsc() < until {
+            hint::spin_loop();
+        }
+    }
+
     pub fn reset(&self) {
+        self.messages.reset();
         self.software.routine().counts.reset();
         self.item.routine().0.reset();
     }
 
-    /// What the software-raised interrupt and the work item have done. Takes no lock.
-    pub fn runs(&self) -> [Runs; 2] {
-        [self.software.routine().counts.runs(), self.item.routine().0.runs()]
+    /// What the software-raised interrupt, the work item, and the message have done. Takes no lock.
+    pub fn runs(&self) -> [Runs; 3] {
+        [self.software.routine().counts.runs(), self.item.routine().0.runs(), self.messages.runs()]
     }
 
-    /// What `sequence` must have made of both.
-    pub fn expected(sequence: &Sequence) -> [Runs; 2] {
+    /// What `sequence` must have made of them.
+    pub fn expected(sequence: &Sequence) -> [Runs; 3] {
         let one_if = |effect| u32::from(sequence.leads_to.contains(&effect));
         let (software, item) = (one_if(Effect::Software), one_if(Effect::WorkItem));
-        [Runs { isrs: software, dpcs: software, ..Runs::default() }, Runs { ends: item, ..Runs::default() }]
+        let message = if sequence.leads_to.contains(&Effect::Message) { ONE_MESSAGE } else { Runs::default() };
+        [Runs { isrs: software, dpcs: software, ..Runs::default() }, Runs { ends: item, ..Runs::default() }, message]
     }
 
     /// How many interrupts the edu device's driver has seen.
