@@ -112,6 +112,7 @@ fn sweep(
                 beyond = if landing.was_beyond { beyond + 1 } else { 0 };
             }
             positions += ticks;
+            stand.rest(sequence);
             shot.end(at)?;
         }
     }

@@ -57,7 +57,7 @@ impl Msix {
     }
 }
 
-/// Ticks: the device sends the next message 128 microseconds after the last one at the earliest.
+/// Ticks: the device sends the next message 128 microseconds after the last one at the earliest, and then may repeat that.
 pub const MESSAGE_INTERVAL: u64 = 150_000;
 /// What one message leads to.
 pub const ONE_MESSAGE: Runs = Runs { isrs: 1, dpcs: 1, ends: 0, wrong_levels: 0 };

@@ -165,7 +165,7 @@ impl Stand {
         self.msix.is_some() || !sequence.leads_to.contains(&Effect::Message)
     }
 
-    /// Before a shot: lets pass what `sequence` needs of time since the last one.
+    /// Before a shot and after the last one: lets pass what `sequence` needs of time since the one before.
     pub fn rest(&self, sequence: &Sequence) {
         let ticks = if sequence.leads_to.contains(&Effect::Message) { MESSAGE_INTERVAL } else { 0 };
         let until = time::tsc() + ticks;
