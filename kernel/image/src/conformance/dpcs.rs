@@ -25,6 +25,13 @@ pub const CASES: &[Case] = &[
     case!(c51_a_work_item_queued_at_dispatch_runs_once_at_passive),
 ];
 
+/// The clock may queue a DPC at any time: what must queue none is tried so often, and once without is enough.
+const TRIES: u32 = 20;
+
+fn is_dpc_pending() -> bool {
+    X86Hal.pending() & ke::percpu::pending::DPC != 0
+}
+
 fn c40_five_queues_one_run(at: &mut At<'_, Passive>) -> Outcome {
     #[derive(Default)]
     struct Seen {
@@ -149,17 +156,20 @@ fn c46_low_importance_alone_starts_nothing(at: &mut At<'_, Passive>) -> Outcome 
         counted.fetch_add(1, Relaxed);
     };
     let low = Dpc::with(count, Importance::Low, None);
-    let (early, pending) = SpinLock::new(()).with(at, |(), at| {
-        low.insert(at);
-        (runs.load(Relaxed), X86Hal.pending())
-    });
-    let dpc_is_pending = pending & ke::percpu::pending::DPC != 0;
-    ensure(early == 0 && !dpc_is_pending, || format!("it ran {early} times at DISPATCH; pending word {pending:#x}"))?;
-    let (_, other) = counting();
-    other.insert(at);
-    flush_queued_dpcs(at);
-    let ran = runs.load(Relaxed);
-    ensure(ran == 1, || format!("after the queue was drained it had run {ran} times, not once"))
+    let mut starts_nothing = false;
+    for n in 1..=TRIES {
+        let is_pending = SpinLock::new(()).with(at, |(), at| {
+            low.insert(at);
+            is_dpc_pending()
+        });
+        starts_nothing |= !is_pending;
+        let (_, other) = counting();
+        other.insert(at);
+        flush_queued_dpcs(at);
+        let ran = runs.load(Relaxed);
+        ensure(ran == n, || format!("after {n} inserts, each drained, it had run {ran} times"))?;
+    }
+    ensure(starts_nothing, || "inserting it always made the CPU drain its queue".into())
 }
 
 fn c47_a_dpc_runs_on_its_target(at: &mut At<'_, Passive>) -> Outcome {
@@ -190,13 +200,17 @@ fn c51_a_work_item_queued_at_dispatch_runs_once_at_passive(at: &mut At<'_, Passi
         let level = at.irql();
         log.acquire(at).push(level);
     });
-    let (queued, pending) = SpinLock::new(()).with(at, |(), at| {
-        let queued = [item.enqueue(at), item.enqueue(at)];
-        (queued, X86Hal.pending() & ke::percpu::pending::DPC)
-    });
-    item.flush(at);
-    let levels = levels.acquire(at);
-    ensure(queued == [true, false], || format!("queueing twice answered {queued:?}"))?;
-    ensure(pending == 0, || "a DPC was queued to carry it".into())?;
-    ensure(*levels == [irql::PASSIVE], || format!("it ran at the IRQLs {:?}, not once at PASSIVE", *levels))
+    let mut goes_without_a_dpc = false;
+    for _ in 0..TRIES {
+        let (queued, is_pending) = SpinLock::new(()).with(at, |(), at| {
+            let queued = [item.enqueue(at), item.enqueue(at)];
+            (queued, is_dpc_pending())
+        });
+        goes_without_a_dpc |= !is_pending;
+        item.flush(at);
+        let levels = core::mem::take(&mut *levels.acquire(at));
+        ensure(queued == [true, false], || format!("queueing twice answered {queued:?}"))?;
+        ensure(levels == [irql::PASSIVE], || format!("it ran at the IRQLs {levels:?}, not once at PASSIVE"))?;
+    }
+    ensure(goes_without_a_dpc, || "a DPC was always queued to carry it".into())
 }
