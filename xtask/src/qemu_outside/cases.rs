@@ -2,7 +2,7 @@
 
 use super::Outside;
 use crate::{
-    machine::{Apic, Machine},
+    machine::{Accel, Apic, Machine},
     qemu_cases::{
         Case,
         Check::{self, ConsoleInterrupts, DeviceFreed, Prompted, Says},
@@ -89,6 +89,11 @@ fn unplugged(kernel: &Path) -> Vec<Case> {
             let port = "pcie-root-port,id=socket,chassis=1,addr=07.0";
             let behind = format!("edu,bus=socket,id={ID}");
             machine.extra = ["-device", port, "-device", &behind].map(String::from).into();
+            if matches!(outside, Outside::PowerOff(_)) {
+                // QEMU 10.0.2 has crashed when a device went while another of its threads was in that device's registers.
+                machine.accel = Accel::Stated;
+                machine.extra.extend(["-accel", "tcg,thread=single"].map(String::from));
+            }
             cases.push(case(name, machine, outside, &checks));
         }
     }
