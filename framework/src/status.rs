@@ -2,7 +2,7 @@
 
 use crate::PowerState;
 use core::fmt;
-use io::LineError;
+use io::{LineError, connect::ConnectFailure};
 use ke::{CeilingTooLow, ConnectError, DmaError, Gone, Nested, OutOfRange, PortOutOfRange, StormCause, WaitError};
 
 /// Why a call failed, with the facts in it. Small errors of single calls convert into it with `?`.
@@ -58,6 +58,8 @@ pub enum Status {
     },
     /// The interrupt could not be connected.
     Connect(ConnectError),
+    /// The interrupt could not be connected as it was stated.
+    NotConnectable(ConnectFailure),
     /// A nested synchronize would not have gone up.
     Nested(Nested),
     /// The wait took too long (STATUS_TIMEOUT).
@@ -101,6 +103,7 @@ impl fmt::Display for Status {
             Status::CeilingTooLow(error) => error.fmt(f),
             Status::Storm { number, cause } => write!(f, "interrupt {number} was masked for good: {cause}"),
             Status::Connect(error) => error.fmt(f),
+            Status::NotConnectable(failure) => failure.fmt(f),
             Status::Nested(error) => error.fmt(f),
             Status::TimedOut => f.write_str("the device did not answer in time"),
             Status::Gone => f.write_str("the device is gone or was stopped"),
@@ -134,6 +137,17 @@ from! {
     CeilingTooLow => CeilingTooLow;
     ConnectError => Connect;
     Nested => Nested;
+}
+
+impl From<ConnectFailure> for Status {
+    fn from(failure: ConnectFailure) -> Self {
+        match failure {
+            ConnectFailure::Core(error) => Status::Connect(error),
+            ConnectFailure::CeilingTooLow(error) => Status::CeilingTooLow(error),
+            ConnectFailure::Device(error) => Status::Bus(error),
+            other => Status::NotConnectable(other),
+        }
+    }
 }
 
 impl From<Gone> for Status {

@@ -18,9 +18,13 @@ use super::{
 use crate::{Device, Result, Status, device::DeviceObject, pnp::Shared};
 use alloc::{format, string::String, sync::Arc};
 use core::{any::type_name, mem};
-use io::Policy;
+use io::{
+    Policy,
+    connect::{FullySpecified, Origin},
+};
 use ke::{
-    At, Claim, Connection, Dispatch, InterruptLock, Mode, Passive, ServiceRoutine, SpinLock, StormCause, WaitLock,
+    At, Claim, CpuSet, Dispatch, InterruptLock, IsrLevel, Mode, Passive, ServiceRoutine, SpinLock, StormCause,
+    WaitLock, irql,
 };
 
 /// What the core runs: the driver's handler, and what the framework knows about its interrupt.
@@ -233,16 +237,26 @@ impl<H: EvtIsr> Object<H> {
     ) -> Result<()> {
         let context = Context { device: device.clone(), this: self.interrupt.clone() };
         let grant = assignment.grant(at);
-        match assignment {
+        let (mode, share_vector, affinity, origin) = match assignment {
             Assignment::Message { source, .. } => {
-                let (cpu, vector, source) = (grant.cpu, grant.vector, source.clone());
-                self.interrupt.connect(at, Connection { cpu, vector, mode: Mode::Latched, source }, context)?;
+                (Mode::Latched, false, CpuSet::of([grant.cpu]), Origin::Own(source.clone()))
             }
+            // Another device may move the line at this moment, within its class.
             Assignment::Line { core, line, shared, .. } => {
-                self.interrupt.connect_line(at, core, line.trigger.into(), *shared, context)?;
+                (line.trigger.into(), *shared, CpuSet::all(at.cpu_count()), Origin::Line(core.clone()))
             }
-        }
-        Ok(())
+        };
+        let stated = FullySpecified {
+            vector: grant.vector,
+            irql: if H::Level::PASSIVE { irql::PASSIVE } else { grant.irql() },
+            synchronize_irql: self.interrupt.lock().ceiling(),
+            mode,
+            share_vector,
+            affinity,
+            floating_save: false,
+            origin,
+        };
+        Ok(stated.connect(at, &self.interrupt, context)?)
     }
 
     /// Runs the disable callback, if the enable callback has succeeded, and disconnects, or keeps connected what is. An error

@@ -18,6 +18,7 @@ mod bar;
 mod bus;
 mod capability;
 mod config;
+pub mod connect;
 mod device;
 mod error;
 #[cfg(test)]

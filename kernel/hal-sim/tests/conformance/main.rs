@@ -5,6 +5,7 @@
 mod closures;
 mod delivery;
 mod dpc;
+mod forms;
 mod irql;
 mod lines;
 mod moving;

@@ -147,6 +147,12 @@ pub struct Seen {
     pub done: Event,
 }
 
+impl<L> Default for Serving<L> {
+    fn default() -> Self {
+        Serving(PhantomData)
+    }
+}
+
 /// Serves a [`Card`]: the ISR takes the events, the DPC tells.
 pub struct Serving<L>(PhantomData<fn() -> L>);
 
@@ -205,7 +211,7 @@ impl<L: IsrLevel> Sharer<L> {
             expected: counters(),
             done: Event::new(),
         };
-        Sharer { card, interrupt: Interrupt::new(Serving(PhantomData), lock), seen: Arc::new(seen) }
+        Sharer { card, interrupt: Interrupt::new(Serving::default(), lock), seen: Arc::new(seen) }
     }
 
     /// Joins `line`, which it shares.
