@@ -2,7 +2,7 @@
 //!
 //! The first words are at fixed offsets, exported in [`offset`] for the entry stubs. The rest is private to the core.
 //!
-//! **Invariant:** the cells guarded by "this CPU only" ([`DpcQueue`], [`Left`]) are touched by this CPU alone, with interrupts off.
+//! **Invariant:** the cells guarded by "this CPU only" (`DpcQueue`, `Left`) are touched by this CPU alone, with interrupts off.
 
 use crate::{
     dispatch::{self, Head},
