@@ -5,9 +5,12 @@ use super::{
     pair::{Common, Pair, Tally},
 };
 use alloc::{format, string::String, sync::Arc, vec::Vec};
-use core::sync::atomic::{
-    AtomicBool,
-    Ordering::{Acquire, Release},
+use core::{
+    hint,
+    sync::atomic::{
+        AtomicBool,
+        Ordering::{Acquire, Release},
+    },
 };
 use framework::{Device, DeviceRef, Pnp};
 use ke::{
@@ -62,7 +65,9 @@ pub fn run(pnp: &Pnp, count: u32, at: &mut At<'_, Passive>) -> Result<(), String
 /// A thread's part: it makes both devices interrupt, and is in the section itself. It looks on its own how far all are: the
 /// CPU of the thread that waits for them may do nothing but serve interrupts.
 fn work(pairs: &[DeviceRef<Pair>], common: &Common, count: u64, ends: &AtomicBool, at: &mut At<'_, Passive>) {
-    while !ends.load(Acquire) && common.entries() < count {
+    let goes_on = || !ends.load(Acquire) && common.entries() < count;
+    while goes_on() {
+        let before = common.dpcs.sum();
         for pair in pairs {
             // A device that was stopped is not raised any more.
             let _ = pair.with(at, |pair, at| pair.raise(at));
@@ -71,6 +76,10 @@ fn work(pairs: &[DeviceRef<Pair>], common: &Common, count: u64, ends: &AtomicBoo
             *sum += 1;
             common.threads.count(at.cpu());
         });
+        // No faster than it is served, or the CPU that serves it would have no time for anything else.
+        while goes_on() && common.dpcs.sum() == before {
+            hint::spin_loop();
+        }
     }
 }
 
