@@ -23,7 +23,7 @@
 //! assert!(stats.complete);
 //! ```
 //!
-//! A driver's test plugs a device in, starts the driver on [`platform`]'s bus and asks something of it. A planted fault
+//! A driver's test plugs a device in, starts the driver on [`platform()`]'s bus and asks something of it. A planted fault
 //! shows that the exploration would have found it:
 //!
 //! ```

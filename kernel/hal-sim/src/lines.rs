@@ -129,7 +129,7 @@ impl Lines {
     }
 }
 
-/// The I/O APIC as the core's bus code reaches it ([`crate::platform`]).
+/// The I/O APIC as the core's bus code reaches it ([`crate::platform()`]).
 #[derive(Debug)]
 pub(crate) struct IoApic;
 
