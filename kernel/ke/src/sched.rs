@@ -186,7 +186,7 @@ pub(crate) unsafe fn reschedule(hal: HalRef<'_>, cpu: &PerCpu, left: *mut Work) 
         Some(woken) if locked.beats_all(woken, cpu, me) => {
             locked.put_back(cpu, me);
             cpu.sched.slice_end.store(u64::MAX, Relaxed);
-            locked.switch(cpu, me, woken);
+            locked.switch(cpu, NonNull::from(me), NonNull::from(woken));
         }
         woken => locked.run_best(cpu, me, woken),
     }
@@ -256,7 +256,7 @@ impl<'c> Locked<'c> {
         }
         if let Some(next) = self.take_standby(cpu).or_else(|| self.take_better(cpu, me)) {
             self.put_back(cpu, me);
-            self.switch_to(cpu, me, next);
+            self.switch_to(cpu, NonNull::from(me), NonNull::from(next));
         }
     }
 
@@ -310,32 +310,39 @@ impl<'c> Locked<'c> {
     #[inline(always)]
     pub(crate) fn switch_away(&mut self, me: &Thread) {
         me.set_state(State::Parked);
-        self.switch_to_best(me);
+        self.switch_to_best(NonNull::from(me));
     }
 
     #[inline(always)]
-    fn switch_to_best(&mut self, me: &Thread) {
+    fn switch_to_best(&mut self, me: NonNull<Thread>) {
         let cpu = hal::percpu(self.hal);
         let best = self.take_standby(cpu).or_else(|| self.take_best(cpu));
         // SAFETY: a CPU's idle thread is never freed.
         let next = best.unwrap_or_else(|| unsafe { &*cpu.sched.idle.load(Relaxed) });
-        self.switch_to(cpu, me, next);
+        self.switch_to(cpu, me, NonNull::from(next));
     }
 
     /// `next` runs here; returns when `me` runs again.
     #[inline(always)]
-    fn switch_to(&mut self, cpu: &PerCpu, me: &Thread, next: &Thread) {
+    fn switch_to(&mut self, cpu: &PerCpu, me: NonNull<Thread>, next: NonNull<Thread>) {
         cpu.sched.slice_end.store(u64::MAX, Relaxed);
-        if self.ready().has_equal(next) {
+        // SAFETY: a ready thread is alive.
+        let coming = unsafe { next.as_ref() };
+        if self.ready().has_equal(coming) {
             let best = self.ready().best_priority(cpu.number());
-            share_time(self.hal, cpu, next.priority(), best);
+            share_time(self.hal, cpu, coming.priority(), best);
         }
         self.switch(cpu, me, next);
     }
 
     /// As [`Self::switch_to`]; how long `next` runs has been seen to.
+    ///
+    /// Pointers, because a reference that is an argument promises that its thread lives until this returns: `next` may end
+    /// before that, and an ended `me` never comes back.
     #[inline(always)]
-    fn switch(&mut self, cpu: &PerCpu, me: &Thread, next: &Thread) {
+    fn switch(&mut self, cpu: &PerCpu, me: NonNull<Thread>, next: NonNull<Thread>) {
+        // SAFETY: the running thread and a ready one are alive; neither is used after the switch.
+        let (me, next) = unsafe { (me.as_ref(), next.as_ref()) };
         next.set_state(State::Running);
         cpu.sched.running_priority.store(next.priority(), Relaxed);
         if self.system.cpus().len() > 1 {
@@ -408,10 +415,10 @@ pub(crate) fn first_switch_done(hal: HalRef<'_>) {
 
 /// The running thread ends: it never runs again. At DISPATCH.
 pub(crate) fn end_thread(hal: HalRef<'_>) {
-    let me = hal::current_thread(hal);
     with_lock(hal, |locked| {
+        let me = hal::current_thread(hal);
         me.set_state(State::Ended);
-        locked.switch_to_best(me);
+        locked.switch_to_best(NonNull::from(me));
     });
 }
 
