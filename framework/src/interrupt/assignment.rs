@@ -2,7 +2,7 @@
 
 use alloc::sync::Arc;
 use core::mem;
-use io::{Grant, Line, MessageSource, PinSwitch, Polarity};
+use io::{Grant, Line, MessageSource, PinSwitch, Polarity, connect::InterruptResource};
 use ke::{At, AtMost, Dispatch, Mode, Passive, SpinLock};
 
 /// What an interrupt is to be connected to.
@@ -87,21 +87,15 @@ impl Assignment {
         }
     }
 
-    /// Lets the device signal: the interrupt is connected.
-    pub fn switch_on(&self, at: &mut At<'_, Passive>) -> Result<(), io::Error> {
+    /// The same, where it is now, as connecting knows it.
+    pub fn resource(&self, at: &mut At<'_, Passive>) -> InterruptResource {
         match self {
-            Assignment::Message { source, .. } => source.switch_on(at),
-            Assignment::Line { pin: Some(pin), .. } => pin.switch_on(at),
-            Assignment::Line { pin: None, .. } => Ok(()),
-        }
-    }
-
-    /// Undoes [`Self::switch_on`]: it is about to be disconnected.
-    pub fn switch_off(&self, at: &mut At<'_, Passive>) -> Result<(), io::Error> {
-        match self {
-            Assignment::Message { source, .. } => source.switch_off(at),
-            Assignment::Line { pin: Some(pin), .. } => pin.switch_off(at),
-            Assignment::Line { pin: None, .. } => Ok(()),
+            Assignment::Message { source, .. } => {
+                InterruptResource::Message { grant: self.grant(at), source: source.clone() }
+            }
+            Assignment::Line { core, shared, pin, .. } => {
+                InterruptResource::Line { line: core.clone(), shared: *shared, pin: pin.clone() }
+            }
         }
     }
 }

@@ -18,14 +18,8 @@ use super::{
 use crate::{Device, Result, Status, device::DeviceObject, pnp::Shared};
 use alloc::{format, string::String, sync::Arc};
 use core::{any::type_name, mem};
-use io::{
-    Policy,
-    connect::{FullySpecified, Origin},
-};
-use ke::{
-    At, Claim, CpuSet, Dispatch, InterruptLock, IsrLevel, Mode, Passive, ServiceRoutine, SpinLock, StormCause,
-    WaitLock, irql,
-};
+use io::Policy;
+use ke::{At, Claim, Dispatch, InterruptLock, Passive, ServiceRoutine, SpinLock, StormCause, WaitLock};
 
 /// What the core runs: the driver's handler, and what the framework knows about its interrupt.
 pub(crate) struct Routine<H: EvtIsr> {
@@ -216,9 +210,12 @@ impl<H: EvtIsr> Object<H> {
     fn try_bring_up(&self, setup: &mut Setup<H::Device>, at: &mut At<'_, Passive>) -> Result<()> {
         let Some(Target { device, assignment, .. }) = &setup.target else { return Ok(()) };
         if setup.reached == Reached::Nothing {
-            self.connect(device, assignment, at)?;
+            let context = Context { device: device.clone(), this: self.interrupt.clone() };
+            let resource = assignment.resource(at);
+            let stated = resource.fully_specified::<Routine<H>>(at, self.interrupt.lock().ceiling());
+            stated.connect(at, &self.interrupt, context)?;
             setup.reached = Reached::Connected;
-            assignment.switch_on(at)?;
+            resource.switch_on(at)?;
             setup.reached = Reached::SwitchedOn;
         } else {
             // Kept connected, inactive.
@@ -227,36 +224,6 @@ impl<H: EvtIsr> Object<H> {
         self.in_critical_section(at, |handler, device, state, irq| handler.evt_enable(device, state, irq))?;
         setup.reached = Reached::Enabled;
         Ok(())
-    }
-
-    fn connect(
-        &self,
-        device: &Arc<DeviceObject<H::Device>>,
-        assignment: &Assignment,
-        at: &mut At<'_, Passive>,
-    ) -> Result<()> {
-        let context = Context { device: device.clone(), this: self.interrupt.clone() };
-        let grant = assignment.grant(at);
-        let (mode, share_vector, affinity, origin) = match assignment {
-            Assignment::Message { source, .. } => {
-                (Mode::Latched, false, CpuSet::of([grant.cpu]), Origin::Own(source.clone()))
-            }
-            // Another device may move the line at this moment, within its class.
-            Assignment::Line { core, line, shared, .. } => {
-                (line.trigger.into(), *shared, CpuSet::all(at.cpu_count()), Origin::Line(core.clone()))
-            }
-        };
-        let stated = FullySpecified {
-            vector: grant.vector,
-            irql: if H::Level::PASSIVE { irql::PASSIVE } else { grant.irql() },
-            synchronize_irql: self.interrupt.lock().ceiling(),
-            mode,
-            share_vector,
-            affinity,
-            floating_save: false,
-            origin,
-        };
-        Ok(stated.connect(at, &self.interrupt, context)?)
     }
 
     /// Runs the disable callback, if the enable callback has succeeded, and disconnects, or keeps connected what is. An error
@@ -277,7 +244,7 @@ impl<H: EvtIsr> Object<H> {
             return disabled;
         }
         let off = match &setup.target {
-            Some(Target { assignment, .. }) if reached >= Reached::SwitchedOn => assignment.switch_off(at),
+            Some(Target { assignment, .. }) if reached >= Reached::SwitchedOn => assignment.resource(at).switch_off(at),
             _ => Ok(()),
         };
         if reached >= Reached::Connected {

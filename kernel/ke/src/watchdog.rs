@@ -187,8 +187,6 @@ impl Ticks {
         let busy = hal.interrupted_level().max(hal.task_priority()) >= irql::DISPATCH;
         if due {
             self.aim(hal, !busy && cpu.sched.is_idle());
-        }
-        if due {
             self.compare_counts(hal, cpu);
         }
         if !busy {

@@ -109,6 +109,7 @@ fn two_lines(at: &mut At<'_, Passive>, shared: bool) -> [InterruptResource; 2] {
     [(GSI, 0x51), (GSI + 1, 0x81)].map(|(gsi, vector)| InterruptResource::Line {
         line: line_at(at, gsi, Mode::LevelSensitive, 0, vector),
         shared,
+        pin: None,
     })
 }
 

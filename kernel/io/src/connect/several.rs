@@ -1,7 +1,7 @@
 //! CONNECT_LINE_BASED and CONNECT_MESSAGE_BASED: all interrupts of a device at once.
 
 use super::{ConnectFailure, FullySpecified, Origin};
-use crate::{Grant, MessageSource};
+use crate::{Grant, MessageSource, PinSwitch};
 use alloc::{sync::Arc, vec::Vec};
 use ke::{At, CpuSet, Interrupt, InterruptLock, IsrLevel, Line, Mode, Passive, ServiceRoutine, irql::PASSIVE};
 
@@ -21,6 +21,8 @@ pub enum InterruptResource {
         line: Arc<Line>,
         /// ShareDisposition: whether others may be on it.
         shared: bool,
+        /// The pin that drives it, if the bus can switch that.
+        pin: Option<Arc<PinSwitch>>,
     },
 }
 
@@ -36,34 +38,37 @@ impl InterruptResource {
         }
     }
 
-    fn fully_specified(&self, irql: u8, synchronize_irql: u8) -> FullySpecified {
-        let (grant, mode, share_vector, origin) = match self {
-            Self::Message { grant, source } => (*grant, Mode::Latched, false, Origin::Own(source.clone())),
-            Self::Line { line, shared } => {
-                let grant = Grant { cpu: line.cpu(), vector: line.vector() };
-                (grant, line.mode(), *shared, Origin::Line(line.clone()))
+    /// Everything that is to be stated to connect an interrupt to it. PASSIVE.
+    pub fn fully_specified<R: ServiceRoutine>(&self, at: &mut At<'_, Passive>, synchronize_irql: u8) -> FullySpecified {
+        let (vector, mode, share_vector, affinity, origin) = match self {
+            Self::Message { grant, source } => {
+                (grant.vector, Mode::Latched, false, CpuSet::of([grant.cpu]), Origin::Own(source.clone()))
+            }
+            // Another device may move the line at this moment, within its class.
+            Self::Line { line, shared, .. } => {
+                (line.vector(), line.mode(), *shared, CpuSet::all(at.cpu_count()), Origin::Line(line.clone()))
             }
         };
-        FullySpecified {
-            vector: grant.vector,
-            irql,
-            synchronize_irql,
-            mode,
-            share_vector,
-            affinity: CpuSet::of([grant.cpu]),
-            floating_save: false,
-            origin,
+        let irql = if R::Level::PASSIVE { PASSIVE } else { vector >> 4 };
+        FullySpecified { vector, irql, synchronize_irql, mode, share_vector, affinity, floating_save: false, origin }
+    }
+
+    /// Lets the device signal: the interrupt is connected. PASSIVE.
+    pub fn switch_on(&self, at: &mut At<'_, Passive>) -> Result<(), crate::Error> {
+        match self {
+            Self::Message { source, .. } => source.switch_on(at),
+            Self::Line { pin: Some(pin), .. } => pin.switch_on(at),
+            Self::Line { pin: None, .. } => Ok(()),
         }
     }
 
-    /// Lets the device send a message whose interrupt is connected.
-    fn switch_on(&self, at: &mut At<'_, Passive>) -> Result<(), crate::Error> {
-        if let Self::Message { source, .. } = self { source.switch_on(at) } else { Ok(()) }
-    }
-
-    /// Undoes [`Self::switch_on`].
-    fn switch_off(&self, at: &mut At<'_, Passive>) -> Result<(), crate::Error> {
-        if let Self::Message { source, .. } = self { source.switch_off(at) } else { Ok(()) }
+    /// Undoes [`Self::switch_on`]: the interrupt is about to be disconnected. PASSIVE.
+    pub fn switch_off(&self, at: &mut At<'_, Passive>) -> Result<(), crate::Error> {
+        match self {
+            Self::Message { source, .. } => source.switch_off(at),
+            Self::Line { pin: Some(pin), .. } => pin.switch_off(at),
+            Self::Line { pin: None, .. } => Ok(()),
+        }
     }
 }
 
@@ -200,8 +205,7 @@ fn connect_all<R: ServiceRoutine>(
             Locks::Shared(lock) => lock.clone(),
         };
         let interrupt = Interrupt::new(routine, lock);
-        let irql = if R::Level::PASSIVE { PASSIVE } else { resource.irql() };
-        let stated = resource.fully_specified(irql, unified_irql);
+        let stated = resource.fully_specified::<R>(at, unified_irql);
         let done = stated.connect(at, &interrupt, context).and_then(|()| {
             let on = resource.switch_on(at);
             if on.is_err() {

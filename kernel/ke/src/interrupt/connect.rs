@@ -13,7 +13,7 @@ use crate::{
 use alloc::sync::Arc;
 use core::{fmt, panic::Location, ptr, sync::atomic::Ordering::Relaxed};
 
-/// What an interrupt is connected to: the fully specified form of IoConnectInterruptEx.
+/// What an interrupt is connected to. `io::connect` has the forms of IoConnectInterruptEx, and checks what it states.
 pub struct Connection {
     /// The CPU that takes it.
     pub cpu: u32,
@@ -163,7 +163,7 @@ impl fmt::Display for ConnectError {
 impl core::error::Error for ConnectError {}
 
 impl<R: ServiceRoutine> Interrupt<R> {
-    /// IoConnectInterruptEx, fully specified: from here on its ISR may run, with `context`. PASSIVE. The lock's ceiling
+    /// Takes a vector of its own: from here on its ISR may run, with `context`. PASSIVE. The lock's ceiling
     /// has settled.
     #[track_caller]
     pub fn connect(
@@ -201,7 +201,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
         Ok(())
     }
 
-    /// IoConnectInterruptEx, line based: joins the members of `line`, which must signal by `mode`. Unless it is alone there,
+    /// Joins the members of `line`, which must signal by `mode`. Unless it is alone there,
     /// all members `share`. PASSIVE. The lock's ceiling has settled.
     #[track_caller]
     pub fn connect_line(

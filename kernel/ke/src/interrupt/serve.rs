@@ -135,7 +135,7 @@ pub(super) unsafe fn at_passive<R: ServiceRoutine>(head: *const Head, at: &mut A
     let claim = this.routine.service(unsafe { this.context() }, state, this, &mut at);
     at.note(if claim == Claim::Mine { Point::IsrMine } else { Point::IsrNotMine }, this.address());
     if claim == Claim::NotMine {
-        let _the_line_watches_for_storms = this.watch.one_more_unclaimed();
+        this.watch.count_unclaimed();
     }
     claim
 }
