@@ -32,6 +32,7 @@ mod pnp;
 pub mod ports;
 mod registers;
 mod rows;
+mod scope;
 mod session;
 mod status;
 mod work_item;
@@ -55,6 +56,7 @@ pub use pnp::Pnp;
 pub use ports::PortBlock;
 pub use registers::{RegisterBlock, Ro, Rw, Wo};
 pub use rows::{AcpiDeviceRow, DeviceRow, DeviceState, InterruptRow, LineRow, ObjectRow};
+pub use scope::{ExecutionLevel, Inherited, Scope, ScopeLevel, Serialized, ServesDpc, ServesWorkItem};
 pub use status::{Result, Status};
 pub use work_item::{EvtWorkItemFunc, WorkItem};
 
@@ -77,7 +79,7 @@ pub mod prelude {
         Affinity, At, AtMost, ByDpc, ByWorkItem, Claim, CpuSet, Creator, Device, DeviceAdd, DeviceInit, Dirql,
         Dispatch, DmaBuffer, DmaError, DpcCx, DriverEntry, DriverInit, Event, EvtDpc, EvtIsr, EvtWorkItem,
         EvtWorkItemFunc, Gone, Info, Interrupt, InterruptLock, IsrCx, Level, Masked, MayWait, Nested, Nothing, Passive,
-        PciId, PowerState, Priority, Resources, Result, Ro, Rw, SpinLock, Status, WaitError, WaitLock, Wo, WorkCx,
-        WorkItem, registers,
+        PciId, PowerState, Priority, Resources, Result, Ro, Rw, Scope, Serialized, SpinLock, Status, WaitError,
+        WaitLock, Wo, WorkCx, WorkItem, registers,
     };
 }

@@ -11,6 +11,7 @@
 //! ISR in service is the word; CR8 is written only by an explicit raise above DISPATCH. Each transition is one write.
 
 use crate::{
+    bugcheck::BugCheckKind,
     drain,
     hal::{HalRef, MsiMessage, Point},
     level::*,
@@ -91,6 +92,11 @@ impl<'c, L: Level> At<'c, L> {
         self.hal.msi_message(cpu, vector)
     }
 
+    /// KeBugCheckEx: reports what went wrong and stops the machine, because its state is no longer to be trusted. Any IRQL.
+    pub fn bug_check(&self, kind: BugCheckKind, what: core::fmt::Arguments<'_>) -> ! {
+        self.hal.bug_check(kind, what)
+    }
+
     /// Writes a line to the console. Any IRQL.
     pub fn print(&self, text: core::fmt::Arguments<'_>) {
         self.hal.print(text);
@@ -113,6 +119,15 @@ impl<'c, L: Level> At<'c, L> {
         if it_is {
             self.note(what, object);
         }
+    }
+
+    /// KeRaiseIrql to DISPATCH, for as long as `f` runs.
+    #[inline]
+    pub fn at_dispatch<R>(&mut self, f: impl FnOnce(&mut At<'_, Dispatch>) -> R) -> R
+    where
+        L: AtMost<Dispatch>,
+    {
+        f(&mut self.raise_to_dispatch().at)
     }
 
     /// KeRaiseIrql to DISPATCH, undone when the guard drops.
@@ -138,8 +153,8 @@ impl<'c, L: Level> At<'c, L> {
     }
 }
 
-impl<L: MayWait> At<'_, L> {
-    /// The same token, for code that names its level: `MayWait` is `Passive` alone.
+impl<L: AtMost<Passive>> At<'_, L> {
+    /// The same token, for code that names its level: only `Passive` is at most `Passive`.
     #[inline]
     pub fn as_passive(&mut self) -> At<'_, Passive> {
         // SAFETY: `L` is `Passive`, and `self` is borrowed for as long as the new token lives.
