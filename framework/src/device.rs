@@ -9,8 +9,13 @@
 //! Registers live in the third, so they cannot be reached before the hardware is there or after it is released.
 
 use crate::{
-    BusChanges, DmaBuffer, EvtIsr, EvtWorkItemFunc, InterruptBuilder, IntoLock, PortBlock, RegisterBlock, Result,
-    Status, WorkItem, dma::Buffers, hardware::Hardware, interrupt::AnyInterrupt, pnp::Shared,
+    BusChanges, DmaBuffer, EvtIo, EvtIsr, EvtWorkItemFunc, InterruptBuilder, IntoLock, PortBlock, QueueBuilder,
+    RegisterBlock, Result, Status, WorkItem,
+    dma::Buffers,
+    hardware::Hardware,
+    interrupt::AnyInterrupt,
+    pnp::Shared,
+    queue::{AnyIoQueue, Routes},
 };
 use alloc::{string::String, sync::Arc, vec::Vec};
 use core::{
@@ -169,6 +174,8 @@ pub struct Creator<D: Device> {
     pub(crate) device_name: String,
     pub(crate) interrupts: Vec<Arc<dyn AnyInterrupt<D>>>,
     pub(crate) objects: Vec<Arc<dyn AnyObject<D>>>,
+    pub(crate) queues: Vec<Arc<dyn AnyIoQueue<D>>>,
+    pub(crate) routes: Routes,
     /// Which message or line the next interrupt is bound to.
     pub(crate) next_interrupt: u16,
     /// How many the bus can give; unknown in `device_add`.
@@ -186,7 +193,15 @@ pub(crate) struct Available {
 
 impl<D: Device> Creator<D> {
     pub(crate) fn new(device_name: String) -> Self {
-        Creator { device_name, interrupts: Vec::new(), objects: Vec::new(), next_interrupt: 0, available: None }
+        Creator {
+            device_name,
+            interrupts: Vec::new(),
+            objects: Vec::new(),
+            queues: Vec::new(),
+            routes: Routes::default(),
+            next_interrupt: 0,
+            available: None,
+        }
     }
 
     /// Binds a new interrupt to message or line `wanted`, or to the next one.
@@ -216,6 +231,12 @@ impl<D: Device> Creator<D> {
         state: impl IntoLock<H::State, H::Level>,
     ) -> InterruptBuilder<'_, H> {
         InterruptBuilder::new(self, handler, state.into_lock())
+    }
+
+    /// WdfIoQueueCreate: a queue whose requests `handler` serves. Made in `device_add` it keeps what waits over a stop and a
+    /// restart, made in `prepare_hardware` it goes with the run, and what waits in it ends as [`Status::Gone`].
+    pub fn io_queue<H: EvtIo<Device = D>>(&mut self, handler: H) -> QueueBuilder<'_, H> {
+        QueueBuilder::new(self, handler)
     }
 
     /// WdfWorkItemCreate. It can be queued from when the device starts until it stops.

@@ -24,13 +24,16 @@ mod departure;
 mod device;
 mod dma;
 mod driver;
+mod file;
 mod hardware;
 mod interrupt;
 mod lines;
 mod node;
 mod pnp;
 pub mod ports;
+mod queue;
 mod registers;
+mod request;
 mod rows;
 mod scope;
 mod session;
@@ -41,6 +44,7 @@ pub use departure::{BusChanges, Departed, Departure};
 pub use device::{Creator, Device, DeviceAdd, DeviceInit, DriverEntry, DriverInit, PciId, PowerState, Resources};
 pub use dma::DmaBuffer;
 pub use driver::Driver;
+pub use file::{File, Pending};
 pub use interrupt::{
     AfterIsr, ByDpc, ByWorkItem, Callback, CallbackCx, Deferral, DpcCx, EvtDpc, EvtIsr, EvtWorkItem, InDpc, InIsr,
     InWorkItem, Info, Interrupt, InterruptBuilder, IntoLock, IsrCx, NotInItsOwnIsr, Nothing, Signal, WorkCx,
@@ -54,8 +58,13 @@ pub use ke::{
 pub use node::DeviceRef;
 pub use pnp::Pnp;
 pub use ports::PortBlock;
+pub use queue::{Dispatching, EvtIo, EvtSerializedIo, IoQueue, QueueBuilder, QueueInfo, Refusal};
 pub use registers::{RegisterBlock, Ro, Rw, Wo};
-pub use rows::{AcpiDeviceRow, DeviceRow, DeviceState, InterruptRow, LineRow, ObjectRow};
+pub use request::{
+    AnyRequest, Cancel, Completion, Disposed, Ioctl, Parked, Read, Request, RequestKind, Resume, Stop, StopAction,
+    Which, Write,
+};
+pub use rows::{AcpiDeviceRow, DeviceRow, DeviceState, InterruptRow, LineRow, ObjectRow, QueueRow};
 pub use scope::{ExecutionLevel, Inherited, Scope, ScopeLevel, Serialized, ServesDpc, ServesWorkItem};
 pub use status::{Result, Status};
 pub use work_item::{EvtWorkItemFunc, WorkItem};
@@ -76,10 +85,11 @@ pub mod macros {
 /// Everything a driver needs: `use framework::prelude::*;`.
 pub mod prelude {
     pub use crate::{
-        Affinity, At, AtMost, ByDpc, ByWorkItem, Claim, CpuSet, Creator, Device, DeviceAdd, DeviceInit, Dirql,
-        Dispatch, DmaBuffer, DmaError, DpcCx, DriverEntry, DriverInit, Event, EvtDpc, EvtIsr, EvtWorkItem,
-        EvtWorkItemFunc, Gone, Info, Interrupt, InterruptLock, IsrCx, Level, Masked, MayWait, Nested, Nothing, Passive,
-        PciId, PowerState, Priority, Resources, Result, Ro, Rw, Scope, Serialized, SpinLock, Status, WaitError,
-        WaitLock, Wo, WorkCx, WorkItem, registers,
+        Affinity, AnyRequest, At, AtMost, ByDpc, ByWorkItem, Cancel, Claim, CpuSet, Creator, Device, DeviceAdd,
+        DeviceInit, Dirql, Dispatch, Disposed, DmaBuffer, DmaError, DpcCx, DriverEntry, DriverInit, Event, EvtDpc,
+        EvtIo, EvtIsr, EvtSerializedIo, EvtWorkItem, EvtWorkItemFunc, Gone, Info, Interrupt, InterruptLock, IoQueue,
+        Ioctl, IsrCx, Level, Masked, MayWait, Nested, Nothing, Parked, Passive, PciId, PowerState, Priority, Read,
+        Request, RequestKind, Resources, Result, Resume, Ro, Rw, Scope, Serialized, SpinLock, Status, Stop, StopAction,
+        WaitError, WaitLock, Wo, WorkCx, WorkItem, Write, registers,
     };
 }

@@ -4,17 +4,19 @@
 //! made there, and goes on when everybody has left.
 
 use crate::{
-    Creator, Device, DeviceAdd, DeviceInit, DeviceState, InterruptRow, ObjectRow, PowerState, Result, Status,
+    Creator, Device, DeviceAdd, DeviceInit, DeviceState, InterruptRow, ObjectRow, PowerState, QueueRow, RequestKind,
+    Result, Status,
     device::{AddedObject, Available, DeviceObject},
     hardware::Hardware,
     interrupt::{AnyInterrupt, Down},
     pnp::Shared,
+    queue::{AnyIoQueue, AnyQueue, Routes},
     session::{Session, Surroundings},
 };
 use alloc::{format, string::String, sync::Arc, vec::Vec};
 use core::{any::Any, fmt, mem};
 use io::{Affinity, Grant};
-use ke::{At, Passive, Rundown, SpinLock, WaitLock};
+use ke::{At, Dispatch, Passive, Rundown, SpinLock, WaitLock};
 
 /// A function with its driver, in whatever stage.
 pub(crate) struct Node<D: Device> {
@@ -29,6 +31,8 @@ pub(crate) struct Node<D: Device> {
     rundown: Rundown,
     /// What the outside may use, from the end of starting to the beginning of stopping.
     current: SpinLock<Option<Arc<DeviceObject<D>>>>,
+    /// Where its requests go: those of the second stage's queues, and of this run's.
+    routes: SpinLock<Routes>,
 }
 
 enum Stage<D: Device> {
@@ -49,10 +53,11 @@ struct Added<D: Device> {
     kept: Kept,
 }
 
-#[derive(Clone, Copy)]
 struct Kept {
     interrupts: usize,
     objects: usize,
+    queues: usize,
+    routes: Routes,
     next_interrupt: u16,
 }
 
@@ -68,11 +73,19 @@ impl<D: Device> Node<D> {
     ) -> Self {
         let name = format!("{}#{instance}", D::NAME);
         let mut init = DeviceInit { creator: Creator::new(name.clone()), driver: &**driver, instance };
+        let mut routes = Routes::default();
         let stage = match D::Added::device_add(&mut init, at) {
             Ok(added) => {
                 let mut creator = init.creator;
                 let (interrupts, objects) = (creator.interrupts.len(), creator.objects.len());
-                let kept = Kept { interrupts, objects, next_interrupt: creator.next_interrupt };
+                routes = creator.routes.clone();
+                let kept = Kept {
+                    interrupts,
+                    objects,
+                    queues: creator.queues.len(),
+                    routes: routes.clone(),
+                    next_interrupt: creator.next_interrupt,
+                };
                 let lines = if shared.lines.are_usable() { hardware.lines().len() as u16 } else { 0 };
                 let messages = hardware.messages().filter(|_| !by_line);
                 let usual = messages.map_or(lines, |(_, messages)| messages.count());
@@ -91,6 +104,7 @@ impl<D: Device> Node<D> {
             stage: WaitLock::new(stage),
             rundown: Rundown::new(),
             current: SpinLock::new(None),
+            routes: SpinLock::new(routes),
         }
     }
 
@@ -115,12 +129,13 @@ impl<D: Device> Node<D> {
         };
         match Session::start(&mut self.surroundings(&mut added), at) {
             Ok(session) => {
+                *self.routes.acquire(at) = added.creator.routes.clone();
                 self.let_in(&session, at);
                 *stage = Stage::Started(added, session);
                 Ok(())
             }
             Err(status) => {
-                added.forget_run();
+                self.forget_run(&mut added, at);
                 *stage = Stage::Stopped(added, Some(status.clone()));
                 Err(status)
             }
@@ -141,7 +156,7 @@ impl<D: Device> Node<D> {
             session.device().device.surprise_removal(at);
         }
         let result = session.take_down(&mut self.surroundings(&mut added), why, at);
-        added.forget_run();
+        self.forget_run(&mut added, at);
         *stage = Stage::Stopped(added, result.clone().err());
         result
     }
@@ -183,6 +198,12 @@ impl<D: Device> Node<D> {
         changed
     }
 
+    /// Drops what `prepare_hardware` created, last first. What comes for its queues is refused, what waits there ends.
+    fn forget_run(&self, added: &mut Added<D>, at: &mut At<'_, Passive>) {
+        drop(mem::replace(&mut *self.routes.acquire(at), added.kept.routes.clone()));
+        added.forget_run(at);
+    }
+
     /// The outside may use the device from here on.
     fn let_in(&self, session: &Session<D>, at: &mut At<'_, Passive>) {
         *self.current.acquire(at) = Some(session.device().clone());
@@ -213,9 +234,10 @@ impl<D: Device> Stage<D> {
 }
 
 impl<D: Device> Added<D> {
-    /// Drops what `prepare_hardware` created, last first.
-    fn forget_run(&mut self) {
-        let Kept { interrupts, objects, next_interrupt } = self.kept;
+    fn forget_run(&mut self, at: &mut At<'_, Passive>) {
+        let Kept { interrupts, objects, queues, ref routes, next_interrupt } = self.kept;
+        self.creator.routes = routes.clone();
+        self.close_queues(queues, at);
         while self.creator.interrupts.len() > interrupts {
             self.creator.interrupts.pop();
         }
@@ -223,6 +245,16 @@ impl<D: Device> Added<D> {
             self.creator.objects.pop();
         }
         self.creator.next_interrupt = next_interrupt;
+    }
+
+    /// Ends the queues from the `first` on, last first.
+    fn close_queues(&mut self, first: usize, at: &mut At<'_, Passive>) {
+        while self.creator.queues.len() > first {
+            if let Some(queue) = self.creator.queues.pop() {
+                queue.close(at);
+                queue.cleanup(at);
+            }
+        }
     }
 }
 
@@ -247,6 +279,9 @@ pub(crate) trait AnyNode: Any + Send + Sync {
     fn unused_interrupts(&self, at: &mut At<'_, Passive>) -> u16;
     fn interrupts(&self, at: &mut At<'_, Passive>) -> Vec<InterruptRow>;
     fn objects(&self, at: &mut At<'_, Passive>) -> Vec<ObjectRow>;
+    fn queues(&self, at: &mut At<'_, Passive>) -> Vec<QueueRow>;
+    /// Where its requests of `kind` go.
+    fn queue_for(&self, kind: RequestKind, at: &mut At<'_, Dispatch>) -> Result<Arc<dyn AnyQueue>>;
 }
 
 impl<D: Device> AnyNode for Node<D> {
@@ -290,7 +325,12 @@ impl<D: Device> AnyNode for Node<D> {
         let result = self.bring_down(&mut stage, if surprise { Down::Surprise } else { Down::Stop }, at);
         match mem::replace(&mut *stage, Stage::Removed) {
             Stage::Removed => Err(Status::Gone),
-            _ => result,
+            Stage::Stopped(mut added, _) | Stage::Started(mut added, _) => {
+                drop(mem::take(&mut *self.routes.acquire(at)));
+                added.close_queues(0, at);
+                result
+            }
+            Stage::NotAdded(_) => result,
         }
     }
 
@@ -343,11 +383,27 @@ impl<D: Device> AnyNode for Node<D> {
         let mut rows = Vec::from([one("Device", D::NAME)]);
         rows.extend(added.creator.interrupts.iter().map(|interrupt| one("Interrupt", interrupt.handler())));
         rows.extend(added.creator.objects.iter().map(|object| one(object.kind(), object.handler())));
+        rows.extend(added.creator.queues.iter().map(|queue| one("IoQueue", queue.handler())));
         if let Some(session) = session {
             let (count, bytes) = session.buffers.totals();
             rows.push(ObjectRow { kind: "DmaBuffer", of: D::NAME, count, bytes });
         }
         rows
+    }
+
+    fn queues(&self, at: &mut At<'_, Passive>) -> Vec<QueueRow> {
+        let stage = self.stage.acquire(at);
+        let (Stage::Started(added, _) | Stage::Stopped(added, _)) = &*stage else { return Vec::new() };
+        let row = |queue: &Arc<dyn AnyIoQueue<D>>, at: &mut At<'_, Passive>| {
+            let (device, handler) = (self.name.clone(), queue.handler());
+            QueueRow { device, handler, info: queue.info(at) }
+        };
+        added.creator.queues.iter().map(|queue| row(queue, at)).collect()
+    }
+
+    fn queue_for(&self, kind: RequestKind, at: &mut At<'_, Dispatch>) -> Result<Arc<dyn AnyQueue>> {
+        let queue = self.routes.acquire(at).find(kind).cloned();
+        queue.ok_or(Status::NoQueue { kind })
     }
 }
 

@@ -3,8 +3,8 @@
 //! All of it is one value that the image owns and lends; there is no `static`.
 
 use crate::{
-    AcpiDeviceRow, BusChanges, Departure, Device, DeviceRef, DeviceRow, DeviceState, Driver, InterruptRow, LineRow,
-    ObjectRow, PowerState, Result, Status,
+    AcpiDeviceRow, BusChanges, Departure, Device, DeviceRef, DeviceRow, DeviceState, Driver, File, InterruptRow,
+    LineRow, ObjectRow, PowerState, QueueRow, Result, Status,
     dma::Quarantine,
     driver::AnyDriver,
     hardware::Hardware,
@@ -111,6 +111,11 @@ impl Pnp {
     pub fn device<D: Device>(&self, name: &str) -> Option<DeviceRef<D>> {
         let node: Arc<dyn Any + Send + Sync> = self.node(name).ok()?.clone();
         node.downcast::<Node<D>>().ok().map(DeviceRef::new)
+    }
+
+    /// Opens the device `name` (`edu#0`) for requests (ZwCreateFile), whatever driver it has. PASSIVE or above.
+    pub fn open(&self, name: &str) -> Result<File> {
+        Ok(File::new(self.node(name)?.clone()))
     }
 
     /// References to all devices that are `D`s, in bus order.
@@ -257,6 +262,11 @@ impl Pnp {
             sum.bytes += row.bytes;
         }
         rows.into_values().collect()
+    }
+
+    /// The queues of all devices. PASSIVE.
+    pub fn queues(&self, at: &mut At<'_, Passive>) -> Vec<QueueRow> {
+        self.nodes().flat_map(|node| node.queues(at)).collect()
     }
 
     /// What went wrong on the bus, or while a device went down, in order. PASSIVE.

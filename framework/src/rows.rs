@@ -1,6 +1,6 @@
 //! What the plug-and-play manager tells the monitor.
 
-use crate::{PowerState, Signal, Status};
+use crate::{PowerState, QueueInfo, Signal, Status};
 use alloc::{string::String, sync::Arc, vec::Vec};
 use core::fmt;
 use io::{AcpiDevice, Grant, Line, Location, PciDevice, PciIds};
@@ -112,6 +112,17 @@ pub struct InterruptRow {
     pub storm: Option<StormCause>,
     /// Whether what comes reaches the ISR: connected, and not reported inactive.
     pub active: bool,
+}
+
+/// A line of the monitor's `queues`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueRow {
+    /// The device's name.
+    pub device: String,
+    /// The driver's handler type.
+    pub handler: &'static str,
+    /// How it is doing.
+    pub info: QueueInfo,
 }
 
 /// A line of the monitor's `objects`.

@@ -9,7 +9,7 @@
 
 use crate::Device;
 use core::{fmt, panic::Location};
-use ke::{At, AtMost, Dispatch, Level, OwnerCell, Passive, SpinLock, WaitLock, bugcheck::BugCheckKind};
+use ke::{At, AtMost, Dispatch, Level, OwnerCell, Passive, SpinLock, UpToDispatch, WaitLock, bugcheck::BugCheckKind};
 
 /// An execution level: where the callbacks of a scope, a queue or a timer run ([`Dispatch`] or [`Passive`],
 /// WDF_EXECUTION_LEVEL), and so which lock serializes them.
@@ -34,9 +34,9 @@ pub trait ScopeLevel: Sized + Level + AtMost<Dispatch> + AtMost<Self> + sealed::
         f: impl FnOnce(&mut T, &mut At<'_, Self>) -> R,
     ) -> R;
 
-    /// Runs `f` at this level.
+    /// Runs `f` at this level, if that can be reached from `at`: PASSIVE not from DISPATCH.
     #[doc(hidden)]
-    fn raised<C: AtMost<Self>, R>(at: &mut At<'_, C>, f: impl FnOnce(&mut At<'_, Self>) -> R) -> R;
+    fn here<R>(at: &mut UpToDispatch<'_>, f: impl FnOnce(&mut At<'_, Self>) -> R) -> Option<R>;
 }
 
 mod sealed {
@@ -62,8 +62,8 @@ impl ScopeLevel for Dispatch {
     }
 
     #[inline]
-    fn raised<C: AtMost<Dispatch>, R>(at: &mut At<'_, C>, f: impl FnOnce(&mut At<'_, Dispatch>) -> R) -> R {
-        at.at_dispatch(f)
+    fn here<R>(at: &mut UpToDispatch<'_>, f: impl FnOnce(&mut At<'_, Dispatch>) -> R) -> Option<R> {
+        Some(at.at_dispatch(f))
     }
 }
 
@@ -84,8 +84,11 @@ impl ScopeLevel for Passive {
         f(&mut guard, &mut at)
     }
 
-    fn raised<C: AtMost<Passive>, R>(at: &mut At<'_, C>, f: impl FnOnce(&mut At<'_, Passive>) -> R) -> R {
-        f(&mut at.as_passive())
+    fn here<R>(at: &mut UpToDispatch<'_>, f: impl FnOnce(&mut At<'_, Passive>) -> R) -> Option<R> {
+        match at {
+            UpToDispatch::Passive(at) => Some(f(at)),
+            UpToDispatch::Dispatch(_) => None,
+        }
     }
 }
 

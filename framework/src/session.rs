@@ -7,7 +7,7 @@
 //! function take "bus master off".
 
 use crate::{
-    Creator, Device, PowerState, Resources, Result,
+    Creator, Device, PowerState, Resources, Result, StopAction,
     assign::{self, Taken},
     device::{AddedObject, DeviceObject},
     dma::Buffers,
@@ -97,6 +97,9 @@ impl<D: Device> Session<D> {
         let device = D::prepare_hardware(&mut resources, at)?;
         let object = Arc::new(DeviceObject { device, added: around.added.clone(), trouble: SpinLock::new(None) });
         self.device = Some(object.clone());
+        for queue in &around.creator.queues {
+            queue.attach(&object, at);
+        }
         let assignments = assign::assign(around, &mut self.taken, at)?;
         for (interrupt, assignment) in around.creator.interrupts.iter().zip(assignments) {
             // An object that the bus had nothing for stays unconnected, as in KMDF.
@@ -126,6 +129,9 @@ impl<D: Device> Session<D> {
         }
         object.device.post_interrupts_enabled(at)?;
         self.reached = Reached::Running;
+        for queue in &around.creator.queues {
+            queue.power_on(at);
+        }
         Ok(())
     }
 
@@ -139,15 +145,16 @@ impl<D: Device> Session<D> {
         at: &mut At<'_, Passive>,
     ) -> Result<()> {
         let Some(object) = self.device.clone() else { return Ok(()) };
+        let mut result = Ok(());
         if self.reached >= Reached::Running {
+            let action = if why == Down::LowPower { StopAction::Suspend } else { StopAction::Purge };
+            for queue in around.creator.queues.iter().rev() {
+                result = note(queue.power_off(action, at), around, at).and(result);
+            }
             object.device.pre_interrupts_disabled(at);
         }
-        let mut result = Ok(());
         for interrupt in around.creator.interrupts.iter().rev() {
-            if let Err(status) = interrupt.sleep(why, at) {
-                around.shared.report(status.clone(), at);
-                result = Err(status);
-            }
+            result = note(interrupt.sleep(why, at), around, at).and(result);
         }
         if self.reached >= Reached::ObjectsStarted {
             for item in around.creator.objects.iter().rev() {
@@ -177,6 +184,10 @@ impl<D: Device> Session<D> {
             interrupt.revoke(at);
         }
         self.taken.give_back(around.shared, at);
+        for queue in around.creator.queues.iter().rev() {
+            // It was told above that it did not give back its requests; now they go with the device.
+            let _ = queue.detach(at);
+        }
         if let Some(object) = self.device.take() {
             let object = Arc::into_inner(object)
                 .expect("interrupts are disconnected, objects stopped and outside references run down: nobody is left");
@@ -201,4 +212,12 @@ impl<D: Device> Session<D> {
         }
         silent
     }
+}
+
+/// Keeps an error among the problems, too.
+fn note<D: Device>(result: Result<()>, around: &Surroundings<'_, D>, at: &mut At<'_, Passive>) -> Result<()> {
+    if let Err(status) = &result {
+        around.shared.report(status.clone(), at);
+    }
+    result
 }

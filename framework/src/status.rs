@@ -1,6 +1,6 @@
 //! Why a callback or a call failed.
 
-use crate::PowerState;
+use crate::{PowerState, RequestKind};
 use core::fmt;
 use io::{LineError, connect::ConnectFailure};
 use ke::{CeilingTooLow, ConnectError, DmaError, Gone, Nested, OutOfRange, PortOutOfRange, StormCause, WaitError};
@@ -74,6 +74,40 @@ pub enum Status {
     CannotStart,
     /// No device has this name.
     NoSuchDevice,
+    /// The device takes no requests of this kind (STATUS_INVALID_DEVICE_REQUEST).
+    NoQueue {
+        /// The kind.
+        kind: RequestKind,
+    },
+    /// Another queue of the device takes the requests that this one was to take.
+    QueueTaken {
+        /// Which; `None`: it is the default queue.
+        kind: Option<RequestKind>,
+    },
+    /// The driver does not serve such a request (STATUS_INVALID_DEVICE_REQUEST).
+    InvalidRequest,
+    /// The request was cancelled (STATUS_CANCELLED).
+    Cancelled,
+    /// The driver dropped the request instead of completing it.
+    Abandoned,
+    /// The queue was drained or purged, and takes no requests until it is started (STATUS_INVALID_DEVICE_STATE).
+    NotAccepting,
+    /// The device is busy with something else (STATUS_DEVICE_BUSY).
+    Busy,
+    /// There is more to give than the request has room for (STATUS_BUFFER_TOO_SMALL).
+    BufferTooSmall {
+        /// Bytes to give.
+        need: usize,
+        /// Bytes of room.
+        have: usize,
+    },
+    /// A driver has neither completed nor kept its requests although its device is to stop working.
+    RequestsKept {
+        /// The handler of the queue that they came from.
+        handler: &'static str,
+        /// How many they are.
+        count: usize,
+    },
     /// The driver refuses, in its own words.
     Failed(&'static str),
 }
@@ -111,6 +145,18 @@ impl fmt::Display for Status {
             Status::NotALowPowerState(state) => write!(f, "a device does not sleep in {state:?}, but in D1, D2 or D3"),
             Status::CannotStart => f.write_str("the device is started already or was removed"),
             Status::NoSuchDevice => f.write_str("no device has this name"),
+            Status::NoQueue { kind } => write!(f, "the device takes no {kind} requests"),
+            Status::QueueTaken { kind: Some(kind) } => write!(f, "another queue takes the device's {kind} requests"),
+            Status::QueueTaken { kind: None } => f.write_str("the device has a default queue already"),
+            Status::InvalidRequest => f.write_str("the device does not serve such a request"),
+            Status::Cancelled => f.write_str("the request was cancelled"),
+            Status::Abandoned => f.write_str("the driver dropped the request instead of completing it"),
+            Status::NotAccepting => f.write_str("the device's queue was drained or purged, and takes no requests"),
+            Status::Busy => f.write_str("the device is busy"),
+            Status::BufferTooSmall { need, have } => write!(f, "{need} bytes do not fit into the request's {have}"),
+            Status::RequestsKept { handler, count } => {
+                write!(f, "{handler} still had {count} requests when its device was to stop working")
+            }
             Status::Failed(why) => f.write_str(why),
         }
     }

@@ -12,5 +12,6 @@ mod passive;
 mod power;
 mod rebalance;
 mod removal;
+mod requests;
 mod sets;
 mod storms;

@@ -121,6 +121,22 @@ impl<'c, L: Level> At<'c, L> {
         }
     }
 
+    /// The same token by its level, for code that does more at PASSIVE than it can at DISPATCH.
+    #[inline]
+    pub fn up_to_dispatch(&mut self) -> UpToDispatch<'_>
+    where
+        L: AtMost<Dispatch>,
+    {
+        // SAFETY: `Passive` and `Dispatch` alone are at most `Dispatch`, `L` is the one of this number, and `self` is borrowed
+        // for as long as the new token lives.
+        unsafe {
+            match L::IRQL {
+                irql::PASSIVE => UpToDispatch::Passive(At::mint(self.hal)),
+                _ => UpToDispatch::Dispatch(At::mint(self.hal)),
+            }
+        }
+    }
+
     /// KeRaiseIrql to DISPATCH, for as long as `f` runs.
     #[inline]
     pub fn at_dispatch<R>(&mut self, f: impl FnOnce(&mut At<'_, Dispatch>) -> R) -> R
@@ -159,6 +175,25 @@ impl<L: AtMost<Passive>> At<'_, L> {
     pub fn as_passive(&mut self) -> At<'_, Passive> {
         // SAFETY: `L` is `Passive`, and `self` is borrowed for as long as the new token lives.
         unsafe { At::mint(self.hal) }
+    }
+}
+
+/// A token of one of the levels at or below DISPATCH.
+pub enum UpToDispatch<'a> {
+    /// At PASSIVE.
+    Passive(At<'a, Passive>),
+    /// At DISPATCH.
+    Dispatch(At<'a, Dispatch>),
+}
+
+impl UpToDispatch<'_> {
+    /// KeRaiseIrql to DISPATCH, for as long as `f` runs.
+    #[inline]
+    pub fn at_dispatch<R>(&mut self, f: impl FnOnce(&mut At<'_, Dispatch>) -> R) -> R {
+        match self {
+            UpToDispatch::Passive(at) => at.at_dispatch(f),
+            UpToDispatch::Dispatch(at) => f(at),
+        }
     }
 }
 

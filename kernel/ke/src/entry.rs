@@ -37,8 +37,12 @@ pub unsafe fn spawn_main(
     name: &'static str,
     main: impl for<'c> FnOnce(&mut At<'c, Passive>) + Send + 'static,
 ) {
-    // SAFETY: nothing runs on this CPU yet, so no other token exists.
-    let mut at = unsafe { At::<Passive>::mint(hal) };
+    // SAFETY: nothing runs on this CPU yet, so no other token exists, and nobody can ask whether the machine is there; it is until
+    // its system goes.
+    let mut at = unsafe {
+        hal::system(hal).life.begin(hal);
+        At::<Passive>::mint(hal)
+    };
     let spawned = thread::spawn(&mut at, ThreadOptions::named(name), move |at| {
         if let Err(error) = hal::system(at.hal).work.start(at) {
             at.hal.bug_check(BugCheckKind::OutOfMemory, format_args!("{error}"));

@@ -72,6 +72,14 @@ impl Event {
         self.wait_with(at, Patience { deadline: Some(deadline), alertable: true })
     }
 
+    /// KeWaitForSingleObject, not alertable: for who waits on behalf of others, whatever becomes of a device that the thread
+    /// itself uses. With a `timeout`, for so many nanoseconds at most; `false`: they are over. PASSIVE.
+    #[track_caller]
+    pub fn wait_unalerted<L: MayWait>(&self, at: &mut At<'_, L>, timeout: Option<u64>) -> bool {
+        let deadline = timeout.map(|timeout| at.now().saturating_add(timeout));
+        self.wait_with(at, Patience { deadline, alertable: false }).is_ok()
+    }
+
     #[track_caller]
     pub(crate) fn wait_with<L: MayWait>(&self, at: &mut At<'_, L>, patience: Patience) -> Result<(), WaitError> {
         at.point(Point::Wait, self.address(), Location::caller());

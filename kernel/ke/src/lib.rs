@@ -27,6 +27,7 @@ mod event;
 pub mod hal;
 mod interrupt;
 mod interrupt_lock;
+mod late_dpc;
 pub mod level;
 mod line;
 mod mmio;
@@ -50,7 +51,7 @@ pub mod watchdog;
 mod work;
 mod work_queue;
 
-pub use at::{At, ThisCpuOnly};
+pub use at::{At, ThisCpuOnly, UpToDispatch};
 pub use barrier::flush_queued_dpcs;
 pub use cpu_set::CpuSet;
 pub use dispatch::Head;
@@ -62,10 +63,11 @@ pub use interrupt::{
     connected_interrupts,
 };
 pub use interrupt_lock::{CeilingTooLow, InterruptGuard, InterruptLock, Nested};
+pub use late_dpc::LateDpc;
 pub use level::{AtMost, CanTry, Dirql, Dispatch, IsrLevel, Level, LockableFrom, MayWait, Passive, irql};
 pub use line::{Line, MOST_PASSES};
 pub use mmio::{MapError, Mmio, OutOfRange, Register, RegisterWidth};
-pub use owner::OwnerCell;
+pub use owner::{OwnerCell, ThreadId};
 pub use ports::{PortOutOfRange, PortRegister, PortWidth, Ports};
 pub use raw_dpc::Importance;
 pub use rundown::Rundown;

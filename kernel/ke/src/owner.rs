@@ -7,6 +7,18 @@
 use crate::{at::At, level::Level};
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+/// A thread of execution, to be compared with another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ThreadId(usize);
+
+impl<L: Level> At<'_, L> {
+    /// The thread that runs here, or that the running DPC or ISR has interrupted (KeGetCurrentThread). Any IRQL.
+    #[inline]
+    pub fn thread_id(&self) -> ThreadId {
+        ThreadId(self.hal.current_thread().addr())
+    }
+}
+
 /// The thread of execution inside a section that a lock guards.
 #[derive(Debug, Default)]
 pub struct OwnerCell(AtomicUsize);
@@ -20,7 +32,7 @@ impl OwnerCell {
     /// This thread of execution has entered: it holds the lock.
     #[inline]
     pub fn set<L: Level>(&self, at: &At<'_, L>) {
-        self.0.store(at.hal.current_thread().addr(), Relaxed);
+        self.0.store(at.thread_id().0, Relaxed);
     }
 
     /// It leaves: it still holds the lock.
@@ -32,6 +44,6 @@ impl OwnerCell {
     /// Whether this thread of execution is inside. Any IRQL.
     #[inline]
     pub fn is_me<L: Level>(&self, at: &At<'_, L>) -> bool {
-        self.0.load(Relaxed) == at.hal.current_thread().addr()
+        self.0.load(Relaxed) == at.thread_id().0
     }
 }

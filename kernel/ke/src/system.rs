@@ -3,6 +3,7 @@
 use crate::{
     barrier::Barrier,
     interrupt::Registry,
+    late_dpc::Life,
     percpu::PerCpu,
     sched::Dispatcher,
     spin_lock::SpinLock,
@@ -25,6 +26,7 @@ pub struct System {
     pub(crate) barrier: Box<Barrier>,
     pub(crate) connected: Registry,
     pub(crate) watchdog: watchdog::Settings,
+    pub(crate) life: Arc<Life>,
 }
 
 impl System {
@@ -39,6 +41,7 @@ impl System {
             barrier: Box::new(Barrier::new(cpus)),
             connected: Registry::new(),
             watchdog: watchdog::Settings::default(),
+            life: Life::new(),
         });
         for cpu in &system.cpus {
             cpu.place();
@@ -54,5 +57,11 @@ impl System {
 
     pub(crate) fn idle_thread(&self, cpu: u32) -> &Thread {
         &self.idle_threads[cpu as usize]
+    }
+}
+
+impl Drop for System {
+    fn drop(&mut self) {
+        self.life.end();
     }
 }

@@ -1,0 +1,5 @@
+//! Requests on their way from a file through a queue to a driver, and back, under every schedule within a bound.
+
+mod clerk;
+mod races;
+mod simple;
