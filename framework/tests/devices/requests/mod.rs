@@ -1,5 +1,6 @@
 //! Requests on their way from a file through a queue to a driver, and back, under every schedule within a bound.
 
 mod clerk;
+mod porter;
 mod races;
 mod simple;

@@ -1,6 +1,6 @@
 //! Requests that meet no trouble.
 
-use super::clerk::{COUNT, Clerk, explore, join, spawn};
+use super::clerk::{COUNT, Clerk, NAME, explore, join, spawn};
 use crate::bells::Bells;
 use framework::prelude::*;
 
@@ -27,8 +27,12 @@ fn readers_take_turns() {
             let other = spawn(at, move |at| assert_eq!(theirs.read(at, &mut [0; 4]), Ok(4)));
             assert_eq!(file.read(at, &mut [0; 4]), Ok(4));
             join(other, at);
-            let clerk = pnp.device::<Clerk>("clerk#0").expect("it is there");
-            let info = clerk.with(at, |clerk, at| clerk.requests.info(at)).expect("it is started");
+            let clerk = pnp.device::<Clerk>(NAME).expect("it is there");
+            let info = |clerk: &Clerk, at: &mut At<'_, Passive>| {
+                assert!(clerk.requests.drain_and_wait(at));
+                clerk.requests.info(at)
+            };
+            let info = clerk.with(at, info).expect("it is started");
             assert_eq!((info.returned, info.given, info.waiting), (2, 0, 0));
         });
     }
