@@ -49,10 +49,11 @@ struct Added<D: Device> {
     kept: Kept,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Kept {
     interrupts: usize,
     objects: usize,
+    cleanups: usize,
     next_interrupt: u16,
 }
 
@@ -71,8 +72,12 @@ impl<D: Device> Node<D> {
         let stage = match D::Added::device_add(&mut init, at) {
             Ok(added) => {
                 let mut creator = init.creator;
-                let (interrupts, objects) = (creator.interrupts.len(), creator.objects.len());
-                let kept = Kept { interrupts, objects, next_interrupt: creator.next_interrupt };
+                let kept = Kept {
+                    interrupts: creator.interrupts.len(),
+                    objects: creator.objects.len(),
+                    cleanups: creator.cleanups.len(),
+                    next_interrupt: creator.next_interrupt,
+                };
                 let lines = if shared.lines.are_usable() { hardware.lines().len() as u16 } else { 0 };
                 let messages = hardware.messages().filter(|_| !by_line);
                 let usual = messages.map_or(lines, |(_, messages)| messages.count());
@@ -80,7 +85,10 @@ impl<D: Device> Node<D> {
                 let object = Arc::new(AddedObject { added, driver: driver.clone() });
                 Stage::Stopped(Added { object, creator, kept }, None)
             }
-            Err(status) => Stage::NotAdded(status),
+            Err(status) => {
+                init.creator.end_all_but(0, at);
+                Stage::NotAdded(status)
+            }
         };
         Node {
             shared: shared.clone(),
@@ -120,7 +128,7 @@ impl<D: Device> Node<D> {
                 Ok(())
             }
             Err(status) => {
-                added.forget_run();
+                added.forget(added.kept, at);
                 *stage = Stage::Stopped(added, Some(status.clone()));
                 Err(status)
             }
@@ -141,7 +149,7 @@ impl<D: Device> Node<D> {
             session.device().device.surprise_removal(at);
         }
         let result = session.take_down(&mut self.surroundings(&mut added), why, at);
-        added.forget_run();
+        added.forget(added.kept, at);
         *stage = Stage::Stopped(added, result.clone().err());
         result
     }
@@ -213,15 +221,12 @@ impl<D: Device> Stage<D> {
 }
 
 impl<D: Device> Added<D> {
-    /// Drops what `prepare_hardware` created, last first.
-    fn forget_run(&mut self) {
-        let Kept { interrupts, objects, next_interrupt } = self.kept;
-        while self.creator.interrupts.len() > interrupts {
-            self.creator.interrupts.pop();
-        }
-        while self.creator.objects.len() > objects {
-            self.creator.objects.pop();
-        }
+    /// Ends and drops what was created after `kept`, last first: the list of cleanups is the last to let go of an object.
+    fn forget(&mut self, kept: Kept, at: &mut At<'_, Passive>) {
+        let Kept { interrupts, objects, cleanups, next_interrupt } = kept;
+        self.creator.interrupts.truncate(interrupts);
+        self.creator.objects.truncate(objects);
+        self.creator.end_all_but(cleanups, at);
         self.creator.next_interrupt = next_interrupt;
     }
 }
@@ -290,6 +295,10 @@ impl<D: Device> AnyNode for Node<D> {
         let result = self.bring_down(&mut stage, if surprise { Down::Surprise } else { Down::Stop }, at);
         match mem::replace(&mut *stage, Stage::Removed) {
             Stage::Removed => Err(Status::Gone),
+            Stage::Stopped(mut added, _) => {
+                added.forget(Kept::default(), at);
+                result
+            }
             _ => result,
         }
     }
