@@ -9,11 +9,12 @@
 //! Registers live in the third, so they cannot be reached before the hardware is there or after it is released.
 
 use crate::{
-    BusChanges, DmaBuffer, EvtIo, EvtIsr, EvtWorkItemFunc, InterruptBuilder, IntoLock, PortBlock, QueueBuilder,
-    RegisterBlock, Result, Status, WorkItem,
+    BusChanges, DmaBuffer, Dpc, EvtDpcFunc, EvtIo, EvtIsr, EvtObject, EvtTimerFunc, EvtWorkItemFunc, InterruptBuilder,
+    IntoLock, Object, PortBlock, QueueBuilder, RegisterBlock, Result, Status, TimerBuilder, WorkItem,
     dma::Buffers,
     hardware::Hardware,
     interrupt::AnyInterrupt,
+    object::Cleanup,
     pnp::Shared,
     queue::{AnyIoQueue, Routes},
 };
@@ -157,14 +158,14 @@ pub(crate) struct DeviceObject<D: Device> {
 }
 
 /// An object of a device that is told when the device starts and stops; interrupts are more (`AnyInterrupt`).
-pub(crate) trait AnyObject<D: Device>: Send + Sync {
+pub(crate) trait AnyObject<D: Device>: Cleanup {
     /// WDF's name of the kind.
     fn kind(&self) -> &'static str;
     /// The driver's type that serves it.
     fn handler(&self) -> &'static str;
     /// From here on it may run callbacks of `device`.
     fn start(&self, device: &Arc<DeviceObject<D>>, at: &mut At<'_, Passive>);
-    /// What is queued runs; then nothing can be queued, and nothing holds the device.
+    /// What is queued runs, what is armed does not; then nothing can be queued, and nothing holds the device.
     fn stop(&self, at: &mut At<'_, Passive>);
 }
 
@@ -176,6 +177,8 @@ pub struct Creator<D: Device> {
     pub(crate) objects: Vec<Arc<dyn AnyObject<D>>>,
     pub(crate) queues: Vec<Arc<dyn AnyIoQueue<D>>>,
     pub(crate) routes: Routes,
+    /// All of them, in order of creation, to be told when they end.
+    pub(crate) cleanups: Vec<Arc<dyn Cleanup>>,
     /// Which message or line the next interrupt is bound to.
     pub(crate) next_interrupt: u16,
     /// How many the bus can give; unknown in `device_add`.
@@ -199,6 +202,7 @@ impl<D: Device> Creator<D> {
             objects: Vec::new(),
             queues: Vec::new(),
             routes: Routes::default(),
+            cleanups: Vec::new(),
             next_interrupt: 0,
             available: None,
         }
@@ -239,11 +243,45 @@ impl<D: Device> Creator<D> {
         QueueBuilder::new(self, handler)
     }
 
+    /// Takes `object` into the life of the device.
+    pub(crate) fn add(&mut self, object: Arc<dyn AnyObject<D>>) {
+        self.objects.push(object.clone());
+        self.cleanups.push(object);
+    }
+
+    /// Ends all objects but the first `kept`, last first: none of them runs, or will run.
+    pub(crate) fn end_all_but(&mut self, kept: usize, at: &mut At<'_, Passive>) {
+        while self.cleanups.len() > kept {
+            if let Some(last) = self.cleanups.pop() {
+                last.cleanup(at);
+            }
+        }
+    }
+
+    /// WdfDpcCreate. It can be queued from when the device starts until it stops.
+    pub fn dpc<H: EvtDpcFunc<Device = D>>(&mut self, handler: H) -> Dpc<H> {
+        let dpc = Dpc::new(handler);
+        self.add(dpc.object());
+        dpc
+    }
+
     /// WdfWorkItemCreate. It can be queued from when the device starts until it stops.
     pub fn work_item<H: EvtWorkItemFunc<Device = D>>(&mut self, handler: H) -> WorkItem<H> {
         let item = WorkItem::new(handler);
-        self.objects.push(item.object());
+        self.add(item.object());
         item
+    }
+
+    /// A timer of `handler`.
+    pub fn timer<H: EvtTimerFunc<Device = D>>(&mut self, handler: H) -> TimerBuilder<'_, H> {
+        TimerBuilder::new(self, handler)
+    }
+
+    /// WdfObjectCreate: a general object with `context`.
+    pub fn object<T: EvtObject>(&mut self, context: T) -> Object<T> {
+        let (object, cleanup) = Object::new(context);
+        self.cleanups.push(cleanup);
+        object
     }
 }
 

@@ -1,7 +1,8 @@
 //! Dirql's driver framework: KMDF's objects in safe Rust.
 //!
 //! A driver implements [`Device`] for the type of its devices and one trait for each callback it wants: [`EvtIsr`],
-//! [`EvtDpc`], [`EvtWorkItem`], [`EvtWorkItemFunc`]. Everything a callback may do is in its signature:
+//! [`EvtDpc`], [`EvtWorkItem`], [`EvtDpcFunc`], [`EvtWorkItemFunc`], [`EvtTimerFunc`], or their serialized twins. Everything a
+//! callback may do is in its signature:
 //!
 //! * the **token** (`&mut At<'_, L>`, or a context that is one) says at which IRQL it runs, and every call says which
 //!   IRQLs it can be made at: waiting in a DPC does not compile;
@@ -20,15 +21,18 @@
 extern crate alloc;
 
 mod assign;
+mod attachment;
 mod departure;
 mod device;
 mod dma;
+mod dpc;
 mod driver;
 mod file;
 mod hardware;
 mod interrupt;
 mod lines;
 mod node;
+mod object;
 mod pnp;
 pub mod ports;
 mod queue;
@@ -38,16 +42,19 @@ mod rows;
 mod scope;
 mod session;
 mod status;
+mod timer;
 mod work_item;
 
 pub use departure::{BusChanges, Departed, Departure};
 pub use device::{Creator, Device, DeviceAdd, DeviceInit, DriverEntry, DriverInit, PciId, PowerState, Resources};
 pub use dma::DmaBuffer;
+pub use dpc::{Dpc, EvtDpcFunc, EvtSerializedDpcFunc};
 pub use driver::Driver;
 pub use file::{File, Pending};
 pub use interrupt::{
-    AfterIsr, ByDpc, ByWorkItem, Callback, CallbackCx, Deferral, DpcCx, EvtDpc, EvtIsr, EvtWorkItem, InDpc, InIsr,
-    InWorkItem, Info, Interrupt, InterruptBuilder, IntoLock, IsrCx, NotInItsOwnIsr, Nothing, Signal, WorkCx,
+    AfterIsr, ByDpc, ByWorkItem, Callback, CallbackCx, Deferral, DpcCx, EvtDpc, EvtIsr, EvtSerializedDpc,
+    EvtSerializedWorkItem, EvtWorkItem, InDpc, InIsr, InWorkItem, Info, Interrupt, InterruptBuilder, IntoLock, IsrCx,
+    NotInItsOwnIsr, Nothing, Signal, WorkCx,
 };
 pub use io::{Affinity, Grant, Polarity, Policy, Priority};
 pub use ke::{
@@ -56,6 +63,7 @@ pub use ke::{
     SpinLock, StormCause, WaitError, WaitGuard, WaitLock,
 };
 pub use node::DeviceRef;
+pub use object::{EvtObject, Object};
 pub use pnp::Pnp;
 pub use ports::PortBlock;
 pub use queue::{Dispatching, EvtIo, EvtSerializedIo, IoQueue, QueueBuilder, QueueInfo, Refusal};
@@ -67,7 +75,8 @@ pub use request::{
 pub use rows::{AcpiDeviceRow, DeviceRow, DeviceState, InterruptRow, LineRow, ObjectRow, QueueRow};
 pub use scope::{ExecutionLevel, Inherited, Scope, ScopeLevel, Serialized, ServesDpc, ServesWorkItem};
 pub use status::{Result, Status};
-pub use work_item::{EvtWorkItemFunc, WorkItem};
+pub use timer::{CanRepeat, EvtSerializedTimerFunc, EvtTimerFunc, Timer, TimerBuilder};
+pub use work_item::{EvtSerializedWorkItemFunc, EvtWorkItemFunc, WorkItem};
 
 /// What drivers of ACPI's own hardware name.
 pub mod acpi {
@@ -86,10 +95,12 @@ pub mod macros {
 pub mod prelude {
     pub use crate::{
         Affinity, AnyRequest, At, AtMost, ByDpc, ByWorkItem, Cancel, Claim, CpuSet, Creator, Device, DeviceAdd,
-        DeviceInit, Dirql, Dispatch, Disposed, DmaBuffer, DmaError, DpcCx, DriverEntry, DriverInit, Event, EvtDpc,
-        EvtIo, EvtIsr, EvtSerializedIo, EvtWorkItem, EvtWorkItemFunc, Gone, Info, Interrupt, InterruptLock, IoQueue,
-        Ioctl, IsrCx, Level, Masked, MayWait, Nested, Nothing, Parked, Passive, PciId, PowerState, Priority, Read,
-        Request, RequestKind, Resources, Result, Resume, Ro, Rw, Scope, Serialized, SpinLock, Status, Stop, StopAction,
-        WaitError, WaitLock, Wo, WorkCx, WorkItem, Write, registers,
+        DeviceInit, Dirql, Dispatch, Disposed, DmaBuffer, DmaError, Dpc, DpcCx, DriverEntry, DriverInit, Event, EvtDpc,
+        EvtDpcFunc, EvtIo, EvtIsr, EvtObject, EvtSerializedDpc, EvtSerializedDpcFunc, EvtSerializedIo,
+        EvtSerializedTimerFunc, EvtSerializedWorkItem, EvtSerializedWorkItemFunc, EvtTimerFunc, EvtWorkItem,
+        EvtWorkItemFunc, Gone, Info, Interrupt, InterruptLock, IoQueue, Ioctl, IsrCx, Level, Masked, MayWait, Nested,
+        Nothing, Object, Parked, Passive, PciId, PowerState, Priority, Read, Request, RequestKind, Resources, Result,
+        Resume, Ro, Rw, Scope, Serialized, SpinLock, Status, Stop, StopAction, Timer, WaitError, WaitLock, Wo, WorkCx,
+        WorkItem, Write, registers,
     };
 }

@@ -53,10 +53,12 @@ struct Added<D: Device> {
     kept: Kept,
 }
 
+#[derive(Clone, Default)]
 struct Kept {
     interrupts: usize,
     objects: usize,
     queues: usize,
+    cleanups: usize,
     routes: Routes,
     next_interrupt: u16,
 }
@@ -77,12 +79,12 @@ impl<D: Device> Node<D> {
         let stage = match D::Added::device_add(&mut init, at) {
             Ok(added) => {
                 let mut creator = init.creator;
-                let (interrupts, objects) = (creator.interrupts.len(), creator.objects.len());
                 routes = creator.routes.clone();
                 let kept = Kept {
-                    interrupts,
-                    objects,
+                    interrupts: creator.interrupts.len(),
+                    objects: creator.objects.len(),
                     queues: creator.queues.len(),
+                    cleanups: creator.cleanups.len(),
                     routes: routes.clone(),
                     next_interrupt: creator.next_interrupt,
                 };
@@ -93,7 +95,10 @@ impl<D: Device> Node<D> {
                 let object = Arc::new(AddedObject { added, driver: driver.clone() });
                 Stage::Stopped(Added { object, creator, kept }, None)
             }
-            Err(status) => Stage::NotAdded(status),
+            Err(status) => {
+                init.creator.end_all_but(0, at);
+                Stage::NotAdded(status)
+            }
         };
         Node {
             shared: shared.clone(),
@@ -198,10 +203,15 @@ impl<D: Device> Node<D> {
         changed
     }
 
-    /// Drops what `prepare_hardware` created, last first. What comes for its queues is refused, what waits there ends.
+    /// Ends what `prepare_hardware` created.
     fn forget_run(&self, added: &mut Added<D>, at: &mut At<'_, Passive>) {
-        drop(mem::replace(&mut *self.routes.acquire(at), added.kept.routes.clone()));
-        added.forget_run(at);
+        self.forget(added, added.kept.clone(), at);
+    }
+
+    /// Ends what was created after `kept`. What comes for its queues is refused, what waits there ends.
+    fn forget(&self, added: &mut Added<D>, kept: Kept, at: &mut At<'_, Passive>) {
+        drop(mem::replace(&mut *self.routes.acquire(at), kept.routes.clone()));
+        added.forget(kept, at);
     }
 
     /// The outside may use the device from here on.
@@ -234,27 +244,15 @@ impl<D: Device> Stage<D> {
 }
 
 impl<D: Device> Added<D> {
-    fn forget_run(&mut self, at: &mut At<'_, Passive>) {
-        let Kept { interrupts, objects, queues, ref routes, next_interrupt } = self.kept;
-        self.creator.routes = routes.clone();
-        self.close_queues(queues, at);
-        while self.creator.interrupts.len() > interrupts {
-            self.creator.interrupts.pop();
-        }
-        while self.creator.objects.len() > objects {
-            self.creator.objects.pop();
-        }
+    /// Ends and drops what was created after `kept`, last first: the list of cleanups is the last to let go of an object.
+    fn forget(&mut self, kept: Kept, at: &mut At<'_, Passive>) {
+        let Kept { interrupts, objects, queues, cleanups, routes, next_interrupt } = kept;
+        self.creator.interrupts.truncate(interrupts);
+        self.creator.objects.truncate(objects);
+        self.creator.queues.truncate(queues);
+        self.creator.routes = routes;
+        self.creator.end_all_but(cleanups, at);
         self.creator.next_interrupt = next_interrupt;
-    }
-
-    /// Ends the queues from the `first` on, last first.
-    fn close_queues(&mut self, first: usize, at: &mut At<'_, Passive>) {
-        while self.creator.queues.len() > first {
-            if let Some(queue) = self.creator.queues.pop() {
-                queue.close(at);
-                queue.cleanup(at);
-            }
-        }
     }
 }
 
@@ -325,12 +323,11 @@ impl<D: Device> AnyNode for Node<D> {
         let result = self.bring_down(&mut stage, if surprise { Down::Surprise } else { Down::Stop }, at);
         match mem::replace(&mut *stage, Stage::Removed) {
             Stage::Removed => Err(Status::Gone),
-            Stage::Stopped(mut added, _) | Stage::Started(mut added, _) => {
-                drop(mem::take(&mut *self.routes.acquire(at)));
-                added.close_queues(0, at);
+            Stage::Stopped(mut added, _) => {
+                self.forget(&mut added, Kept::default(), at);
                 result
             }
-            Stage::NotAdded(_) => result,
+            _ => result,
         }
     }
 

@@ -7,7 +7,10 @@
 //!
 //! **Invariant:** the data is reached only under the lock; `owner` is the thread that holds it, or none.
 
-use crate::Device;
+use crate::{
+    Device,
+    timer::{DpcTimer, Engine, Expire, WorkItemTimer},
+};
 use core::{fmt, panic::Location};
 use ke::{At, AtMost, Dispatch, Level, OwnerCell, Passive, SpinLock, UpToDispatch, WaitLock, bugcheck::BugCheckKind};
 
@@ -21,6 +24,10 @@ pub trait ScopeLevel: Sized + Level + AtMost<Dispatch> + AtMost<Self> + sealed::
     /// The lock of a scope at this level.
     #[doc(hidden)]
     type Lock<T: Send>: Send + Sync;
+
+    /// A timer whose callback runs at this level.
+    #[doc(hidden)]
+    type Timer<B: Expire<Self>>: Engine<B>;
 
     #[doc(hidden)]
     fn lock<T: Send>(data: T) -> Self::Lock<T>;
@@ -47,6 +54,7 @@ mod sealed {
 
 impl ScopeLevel for Dispatch {
     type Lock<T: Send> = SpinLock<T>;
+    type Timer<B: Expire<Dispatch>> = DpcTimer<B>;
 
     fn lock<T: Send>(data: T) -> SpinLock<T> {
         SpinLock::new(data)
@@ -69,6 +77,7 @@ impl ScopeLevel for Dispatch {
 
 impl ScopeLevel for Passive {
     type Lock<T: Send> = WaitLock<T>;
+    type Timer<B: Expire<Passive>> = WorkItemTimer<B>;
 
     fn lock<T: Send>(data: T) -> WaitLock<T> {
         WaitLock::new(data)

@@ -1,23 +1,19 @@
 //! Work item objects: work for PASSIVE that any callback can ask for.
-//!
-//! **Invariant:** the item holds its device exactly from start to stop. Stopping clears it under the lock before the
-//! last flush, so a run that began earlier is waited for and a later one finds nothing to run on.
 
 use crate::{
-    Device,
+    Device, Serialized, ServesWorkItem,
+    attachment::Attached,
     device::{AnyObject, DeviceObject},
+    object::Cleanup,
 };
 use alloc::sync::Arc;
-use core::{
-    fmt,
-    sync::atomic::{AtomicBool, Ordering::SeqCst},
-};
-use ke::{At, Level, MayWait, Passive, SpinLock, WorkRoutine};
+use core::{any::type_name, fmt};
+use ke::{At, Level, MayWait, Passive, WorkRoutine};
 
-/// What a [`WorkItem`] does (EvtWorkItem of a WDFWORKITEM).
+/// What a [`WorkItem`] does (EvtWorkItem of a WDFWORKITEM). The handler is the work item's own context.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not say what its work item does",
-    note = "implement `EvtWorkItemFunc` for it"
+    note = "implement `EvtWorkItemFunc` for it, or `EvtSerializedWorkItemFunc`"
 )]
 pub trait EvtWorkItemFunc: Sized + Send + Sync + 'static {
     /// The device it belongs to.
@@ -25,21 +21,49 @@ pub trait EvtWorkItemFunc: Sized + Send + Sync + 'static {
 
     /// At PASSIVE, in a worker thread. It may overlap itself: it can be queued again as soon as it has started.
     fn evt_work_item_func(&self, dev: &Self::Device, at: &mut At<'_, Passive>);
+
+    /// EvtObjectCleanup, once, at the end of the stage that the work item was made in. PASSIVE.
+    fn evt_cleanup(&self, at: &mut At<'_, Passive>) {
+        let _ = at;
+    }
+}
+
+/// [`EvtWorkItemFunc`] with AutomaticSerialization: it takes its turn in the handler's scope, and gets its data.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not say what its serialized work item does",
+    note = "implement `EvtSerializedWorkItemFunc` for it"
+)]
+pub trait EvtSerializedWorkItemFunc: Serialized<Level: ServesWorkItem> {
+    /// At PASSIVE, under the scope's lock: it overlaps neither itself nor any other callback of the scope.
+    fn evt_work_item_func(&self, dev: &Self::Device, data: &mut Self::Data, at: &mut At<'_, Passive>);
+
+    /// As [`EvtWorkItemFunc::evt_cleanup`].
+    fn evt_cleanup(&self, at: &mut At<'_, Passive>) {
+        let _ = at;
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<H: EvtSerializedWorkItemFunc> EvtWorkItemFunc for H {
+    type Device = <H as Serialized>::Device;
+
+    fn evt_work_item_func(&self, dev: &<H as Serialized>::Device, at: &mut At<'_, Passive>) {
+        let scope = ServesWorkItem::for_work_item(self.scope(dev));
+        scope.enter(at, |data, at| EvtSerializedWorkItemFunc::evt_work_item_func(self, dev, data, at));
+    }
+
+    fn evt_cleanup(&self, at: &mut At<'_, Passive>) {
+        EvtSerializedWorkItemFunc::evt_cleanup(self, at);
+    }
 }
 
 /// A work item of a device (WDFWORKITEM), beside the one that an interrupt can have. The framework owns the object;
 /// this is the driver's handle.
-pub struct WorkItem<H: EvtWorkItemFunc>(ke::WorkItem<Body<H>>);
-
-struct Body<H: EvtWorkItemFunc> {
-    handler: H,
-    open: AtomicBool,
-    device: SpinLock<Option<Arc<DeviceObject<H::Device>>>>,
-}
+pub struct WorkItem<H: EvtWorkItemFunc>(ke::WorkItem<Attached<H, H::Device>>);
 
 impl<H: EvtWorkItemFunc> WorkItem<H> {
     pub(crate) fn new(handler: H) -> Self {
-        WorkItem(ke::WorkItem::new(Body { handler, open: AtomicBool::new(false), device: SpinLock::new(None) }))
+        WorkItem(ke::WorkItem::new(Attached::new(handler)))
     }
 
     pub(crate) fn object(&self) -> Arc<dyn AnyObject<H::Device>> {
@@ -55,7 +79,7 @@ impl<H: EvtWorkItemFunc> WorkItem<H> {
     /// Any IRQL.
     #[track_caller]
     pub fn enqueue<L: Level>(&self, at: &mut At<'_, L>) -> bool {
-        self.0.routine().open.load(SeqCst) && self.0.enqueue(at)
+        self.0.routine().is_open() && self.0.enqueue(at)
     }
 
     /// WdfWorkItemFlush: waits until it is neither queued nor running. PASSIVE. Not from its own callback.
@@ -65,13 +89,15 @@ impl<H: EvtWorkItemFunc> WorkItem<H> {
     }
 }
 
-impl<H: EvtWorkItemFunc> WorkRoutine for Body<H> {
+impl<H: EvtWorkItemFunc> WorkRoutine for Attached<H, H::Device> {
     fn run(&self, at: &mut At<'_, Passive>) {
-        let device = self.device.acquire(at).clone();
-        // None: queued in the last moment before the stop.
-        if let Some(object) = device {
-            self.handler.evt_work_item_func(&object.device, at);
-        }
+        Attached::run(self, at, H::evt_work_item_func);
+    }
+}
+
+impl<H: EvtWorkItemFunc> Cleanup for WorkItem<H> {
+    fn cleanup(&self, at: &mut At<'_, Passive>) {
+        EvtWorkItemFunc::evt_cleanup(self.handler(), at);
     }
 }
 
@@ -81,27 +107,20 @@ impl<H: EvtWorkItemFunc> AnyObject<H::Device> for WorkItem<H> {
     }
 
     fn handler(&self) -> &'static str {
-        core::any::type_name::<H>()
+        type_name::<H>()
     }
 
     fn start(&self, device: &Arc<DeviceObject<H::Device>>, at: &mut At<'_, Passive>) {
-        let body = self.0.routine();
-        *body.device.acquire(at) = Some(device.clone());
-        body.open.store(true, SeqCst);
+        self.0.routine().start(device, at);
     }
 
     fn stop(&self, at: &mut At<'_, Passive>) {
-        let body = self.0.routine();
-        body.open.store(false, SeqCst);
-        self.0.flush(at);
-        let device = body.device.acquire(at).take();
-        self.0.flush(at);
-        drop(device);
+        self.0.routine().stop(at, |at| self.0.flush(at));
     }
 }
 
 impl<H: EvtWorkItemFunc> fmt::Debug for WorkItem<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WorkItem").field("handler", &core::any::type_name::<H>()).finish_non_exhaustive()
+        f.debug_struct("WorkItem").field("handler", &type_name::<H>()).finish_non_exhaustive()
     }
 }

@@ -15,7 +15,7 @@ use std::{
 };
 
 /// The pairs that the project promises: their number may only grow.
-const PROMISED: usize = 51;
+const PROMISED: usize = 68;
 
 #[test]
 fn misuse_pairs() {

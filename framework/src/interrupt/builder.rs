@@ -69,7 +69,8 @@ impl<'a, H: EvtIsr> InterruptBuilder<'a, H> {
         let InterruptBuilder { creator, handler, lock, number, wishes } = self;
         let number = creator.bind(number, wishes.line)?;
         let (interrupt, keeper) = keeper::create(creator.device_name.clone(), number, handler, lock, wishes);
-        creator.interrupts.push(keeper);
+        creator.interrupts.push(keeper.clone());
+        creator.cleanups.push(keeper);
         Ok(interrupt)
     }
 }

@@ -7,7 +7,7 @@ use super::{
     handler::{EvtDpc, EvtIsr, EvtWorkItem},
     object::{Context, Routine},
 };
-use crate::Device;
+use crate::{Device, Scope, ScopeLevel};
 use core::{
     any::type_name,
     fmt,
@@ -72,6 +72,19 @@ impl<'c, H: EvtIsr, K: Callback<H>> CallbackCx<'c, H, K> {
     #[inline(always)]
     pub(crate) fn new(at: At<'c, K::Level>, interrupt: &'c ke::Interrupt<Routine<H>>, context: &'c Context<H>) -> Self {
         CallbackCx { at, interrupt, context }
+    }
+
+    /// Runs `f` in `scope`: in the same context, made of the token that the scope's lock gives.
+    #[inline(always)]
+    pub(crate) fn in_scope<T: Send>(
+        &mut self,
+        scope: &Scope<T, K::Level>,
+        f: impl FnOnce(&mut T, &mut CallbackCx<'_, H, K>),
+    ) where
+        K::Level: ScopeLevel,
+    {
+        let (interrupt, context) = (self.interrupt, self.context);
+        scope.enter(&mut self.at, |data, at| f(data, &mut CallbackCx::new(at.reborrow(), interrupt, context)));
     }
 
     /// The number of the message or line that this interrupt is bound to, from 0.

@@ -1,7 +1,7 @@
 //! What a driver implements for an interrupt.
 
 use crate::{Device, DpcCx, IsrCx, Result, WorkCx};
-use ke::{Claim, IsrLevel, StormCause};
+use ke::{At, Claim, IsrLevel, Passive, StormCause};
 
 /// EvtInterruptIsr, with the enable and disable callbacks. All three run inside the interrupt's critical section: at
 /// the synchronize IRQL of its lock's set, with the lock held, the ISRs of the whole set excluded on every CPU.
@@ -42,9 +42,14 @@ pub trait EvtIsr: Sized + Send + Sync + 'static {
         let _ = (dev, state, irq);
         Ok(())
     }
+
+    /// EvtObjectCleanup, once, at the end of the stage that the interrupt was made in. PASSIVE; without the lock.
+    fn evt_cleanup(&self, at: &mut At<'_, Passive>) {
+        let _ = at;
+    }
 }
 
-/// EvtInterruptDpc: continues after the ISR, at DISPATCH.
+/// EvtInterruptDpc: continues after the ISR, at DISPATCH. [`EvtSerializedDpc`](crate::EvtSerializedDpc) is its serialized twin.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has no DPC",
     label = "`{Self}` does not implement `EvtDpc`",
@@ -56,6 +61,7 @@ pub trait EvtDpc: EvtIsr<Deferred = ByDpc> {
 }
 
 /// EvtInterruptWorkItem: continues after the ISR, at PASSIVE, where it may wait.
+/// [`EvtSerializedWorkItem`](crate::EvtSerializedWorkItem) is its serialized twin.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has no work item",
     label = "`{Self}` does not implement `EvtWorkItem`",
@@ -83,13 +89,8 @@ mod sealed {
     impl Sealed for super::Nothing {}
 }
 
-/// How the handler `H` continues after its ISR: [`ByDpc`] for one that implements [`EvtDpc`], [`ByWorkItem`] for one
-/// that implements [`EvtWorkItem`], [`Nothing`] for any.
-#[diagnostic::on_unimplemented(
-    message = "`{H}` says `{Self}`, but does not implement the trait for it",
-    label = "`ByDpc` needs `impl EvtDpc`, `ByWorkItem` needs `impl EvtWorkItem`",
-    note = "a handler without deferred work says `type Deferred = Nothing`"
-)]
+/// How the handler `H` continues after its ISR: [`ByDpc`] for one that implements [`EvtDpc`] or its serialized twin,
+/// [`ByWorkItem`] for one that implements [`EvtWorkItem`] or its twin, [`Nothing`] for any.
 pub trait Deferral<H: EvtIsr>: sealed::Sealed {
     /// Runs the DPC of `handler`, if it is how it continues.
     #[doc(hidden)]
@@ -104,14 +105,36 @@ pub trait Deferral<H: EvtIsr>: sealed::Sealed {
     }
 }
 
-impl<H: EvtDpc> Deferral<H> for ByDpc {
+/// Says, in rustc's messages, what a handler that says [`ByDpc`] lacks.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` says `ByDpc`, but implements neither `EvtDpc` nor `EvtSerializedDpc`",
+    label = "who runs after the ISR?",
+    note = "a handler without deferred work says `type Deferred = Nothing`"
+)]
+pub trait HasDpc: EvtDpc {}
+#[diagnostic::do_not_recommend]
+impl<H: EvtDpc> HasDpc for H {}
+
+/// Says, in rustc's messages, what a handler that says [`ByWorkItem`] lacks.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` says `ByWorkItem`, but implements neither `EvtWorkItem` nor `EvtSerializedWorkItem`",
+    label = "who runs after the ISR?",
+    note = "a handler without deferred work says `type Deferred = Nothing`"
+)]
+pub trait HasWorkItem: EvtWorkItem {}
+#[diagnostic::do_not_recommend]
+impl<H: EvtWorkItem> HasWorkItem for H {}
+
+impl<H: HasDpc> Deferral<H> for ByDpc {
     #[inline(always)]
     fn dpc(handler: &H, dev: &H::Device, irq: &mut DpcCx<'_, H>) {
         handler.evt_dpc(dev, irq);
     }
 }
 
-impl<H: EvtWorkItem> Deferral<H> for ByWorkItem {
+impl<H: HasWorkItem> Deferral<H> for ByWorkItem {
     #[inline(always)]
     fn work_item(handler: &H, dev: &H::Device, irq: &mut WorkCx<'_, H>) {
         handler.evt_work_item(dev, irq);

@@ -5,14 +5,14 @@ use super::{
     handler::EvtIsr,
     object::{Down, Object, OwnWishes, Routine, Target},
 };
-use crate::{Device, InterruptRow, Result};
+use crate::{Device, InterruptRow, Result, object::Cleanup};
 use alloc::{string::String, sync::Arc};
 use core::any::type_name;
 use io::{Affinity, Grant, Policy};
 use ke::{At, CeilingTooLow, InterruptLock, IsrLevel, Mode, Passive};
 
 /// What the framework does with an interrupt of a device.
-pub(crate) trait AnyInterrupt<D: Device>: Send + Sync {
+pub(crate) trait AnyInterrupt<D: Device>: Cleanup {
     /// The driver's handler type.
     fn handler(&self) -> &'static str;
     /// Which message or line of the device it is bound to.
@@ -60,6 +60,12 @@ struct Keeper<H: EvtIsr>(Arc<Object<H>>);
 impl<H: EvtIsr> Keeper<H> {
     fn wishes(&self) -> &OwnWishes {
         &self.0.interrupt.routine().wishes
+    }
+}
+
+impl<H: EvtIsr> Cleanup for Keeper<H> {
+    fn cleanup(&self, at: &mut At<'_, Passive>) {
+        self.0.interrupt.routine().handler.evt_cleanup(at);
     }
 }
 

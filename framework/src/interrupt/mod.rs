@@ -12,6 +12,7 @@ mod info;
 mod keeper;
 mod moving;
 mod object;
+mod serialized;
 
 pub use assignment::Signal;
 pub(crate) use assignment::{Assignment, Block};
@@ -22,3 +23,4 @@ pub use handler::{ByDpc, ByWorkItem, Deferral, EvtDpc, EvtIsr, EvtWorkItem, Noth
 pub use info::Info;
 pub(crate) use keeper::AnyInterrupt;
 pub(crate) use object::{Down, Target};
+pub use serialized::{EvtSerializedDpc, EvtSerializedWorkItem};

@@ -66,6 +66,7 @@ impl<'a, H: EvtIo> QueueBuilder<'a, H> {
         let kinds = KINDS.into_iter().filter(|kind| self.takes[*kind as usize]);
         self.creator.routes.add(queue.clone(), kinds, self.default)?;
         self.creator.queues.push(queue.clone());
+        self.creator.cleanups.push(queue.clone());
         Ok(IoQueue(queue))
     }
 }

@@ -44,7 +44,8 @@ pub trait EvtIo: Sized + Send + Sync + 'static {
 
     /// EvtRequestCancel: nobody wants the request any more that `which` names. If the driver has parked it, it takes it from
     /// there ([`Parked::take_if`](crate::Parked::take_if)) and fails it with [`Status::Cancelled`]; if it is further on, it
-    /// completes it as usual.
+    /// completes it as usual. A device that goes cancels what its driver still has;
+    /// to the submitter that is [`Status::Gone`].
     fn evt_cancel(&self, dev: &Self::Device, which: &Cancel, at: &mut At<'_, Self::Level>) {
         let _ = (dev, which, at);
     }

@@ -8,6 +8,7 @@ use super::{
 use crate::{
     Device, QueueInfo, Result, Resume, ScopeLevel, Status, Stop, StopAction,
     device::DeviceObject,
+    object::Cleanup,
     request::{Irp, Packet},
 };
 use alloc::{sync::Arc, vec::Vec};
@@ -31,10 +32,6 @@ pub(crate) trait AnyIoQueue<D: Device>: Send + Sync {
     fn power_off(&self, action: StopAction, at: &mut At<'_, Passive>) -> Result<()>;
     /// The device is about to go: when this returns, no callback runs, and nothing holds the device.
     fn detach(&self, at: &mut At<'_, Passive>) -> Result<()>;
-    /// For good: what waits, and what still comes, ends as [`Status::Gone`].
-    fn close(&self, at: &mut At<'_, Passive>);
-    /// EvtObjectCleanup.
-    fn cleanup(&self, at: &mut At<'_, Passive>);
 }
 
 impl<H: EvtIo> AnyIoQueue<H::Device> for Queue<H> {
@@ -87,7 +84,7 @@ impl<H: EvtIo> AnyIoQueue<H::Device> for Queue<H> {
             let stop = Stop { packet, action };
             self.tell(&device, at, |dev, at| self.handler.evt_io_stop(dev, &stop, at));
             if action == StopAction::Purge {
-                stop.packet.cancel(at);
+                stop.packet.lose(at);
             }
         }
         drop(device);
@@ -107,8 +104,11 @@ impl<H: EvtIo> AnyIoQueue<H::Device> for Queue<H> {
         drop(device);
         given_back
     }
+}
 
-    fn close(&self, at: &mut At<'_, Passive>) {
+impl<H: EvtIo> Cleanup for Queue<H> {
+    /// For good: what waits, and what still comes, ends as [`Status::Gone`].
+    fn cleanup(&self, at: &mut At<'_, Passive>) {
         let waiting = self.change(at, |state| {
             state.closed = true;
             state.take_waiting()
@@ -116,9 +116,6 @@ impl<H: EvtIo> AnyIoQueue<H::Device> for Queue<H> {
         end_all(waiting, &Status::Gone, at);
         // What was dropped with the device is completed by the DPC.
         self.later.dpc().flush(at);
-    }
-
-    fn cleanup(&self, at: &mut At<'_, Passive>) {
         self.handler.evt_cleanup(at);
     }
 }

@@ -25,6 +25,8 @@ pub struct Packet {
     /// The queue that it waits in or was last given out by; `None` before and after.
     home: SpinLock<Option<Arc<dyn AnyQueue>>>,
     cancelled: AtomicBool,
+    /// It is cancelled because its device goes.
+    gone: AtomicBool,
     /// The driver dropped it.
     abandoned: AtomicBool,
     /// The driver keeps it while the device sleeps.
@@ -42,6 +44,7 @@ impl Packet {
         Arc::new(Packet {
             home: SpinLock::new(None),
             cancelled: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
             kept: AtomicBool::new(false),
             slot: AtomicUsize::new(0),
@@ -68,6 +71,12 @@ impl Packet {
             queue.cancel(self, &mut at.up_to_dispatch());
         }
         true
+    }
+
+    /// As [`Self::cancel`], because the device goes: to the submitter it is gone.
+    pub(crate) fn lose<L: AtMost<Dispatch>>(self: &Arc<Self>, at: &mut At<'_, L>) {
+        self.gone.store(true, SeqCst);
+        self.cancel(at);
     }
 
     pub(crate) fn set_home<L: AtMost<Dispatch>>(&self, queue: Option<Arc<dyn AnyQueue>>, at: &mut At<'_, L>) {
@@ -113,7 +122,10 @@ impl Packet {
     }
 
     /// The end of it. By the owner of the request, once.
-    pub(crate) fn finish<L: AtMost<Dispatch>>(&self, completion: Completion, at: &mut At<'_, L>) {
+    pub(crate) fn finish<L: AtMost<Dispatch>>(&self, mut completion: Completion, at: &mut At<'_, L>) {
+        if completion.result == Err(Status::Cancelled) && self.gone.load(SeqCst) {
+            completion.result = Err(Status::Gone);
+        }
         self.set_home(None, at);
         self.outcome.with(at, |outcome, at| {
             debug_assert!(outcome.is_none(), "a request is completed once");

@@ -18,6 +18,11 @@ pub struct Dev {
     pub irq2: Interrupt<H>,
     pub passive: Interrupt<P>,
     pub work: WorkItem<F>,
+    pub dpc: Dpc<F>,
+    pub timer: Timer<F>,
+    pub general: Object<General>,
+    pub scope: Scope<u32>,
+    pub pscope: Scope<u32, Passive>,
 }
 
 impl Device for Dev {
@@ -64,3 +69,20 @@ impl EvtWorkItemFunc for F {
 
     fn evt_work_item_func(&self, _: &Dev, _: &mut At<'_, Passive>) {}
 }
+
+impl EvtDpcFunc for F {
+    type Device = Dev;
+
+    fn evt_dpc_func(&self, _: &Dev, _: &mut At<'_, Dispatch>) {}
+}
+
+impl EvtTimerFunc for F {
+    type Device = Dev;
+    type Level = Dispatch;
+
+    fn evt_timer_func(&self, _: &Dev, _: &mut At<'_, Dispatch>) {}
+}
+
+pub struct General;
+
+impl EvtObject for General {}

@@ -5,12 +5,12 @@
 //! **Invariant:** the cells guarded by "this CPU only" (`DpcQueue`, `Left`) are touched by this CPU alone, with interrupts off.
 
 use crate::{
+    clock::ClockQueue,
     dispatch::{self, Head},
     dpc_queue::{DpcQueue, Inbox},
     hal::HalRef,
     sched::CpuSched,
     thread::Thread,
-    timer::ClockQueue,
     watchdog::Ticks,
     work_queue::Left,
 };

@@ -26,7 +26,7 @@ use core::{
     panic::Location,
     ptr::{self, NonNull},
     sync::atomic::{
-        AtomicBool, AtomicPtr, AtomicU8, AtomicUsize,
+        AtomicPtr, AtomicU8, AtomicUsize,
         Ordering::{Acquire, Relaxed, Release},
     },
 };
@@ -64,7 +64,8 @@ pub struct Thread {
     /// The work that ended its wait for some.
     pub(crate) handed: AtomicPtr<Work>,
     alerts: AtomicUsize,
-    in_work_item: AtomicBool,
+    /// The context of the work item that it runs, if it is a worker with one.
+    work_item: AtomicPtr<()>,
     main: SpinLock<Option<Main>>,
     ended: Event,
     /// Queued by the thread's last code, so that it runs after the last switch.
@@ -191,7 +192,7 @@ impl Thread {
             next: AtomicPtr::default(),
             handed: AtomicPtr::default(),
             alerts: AtomicUsize::new(0),
-            in_work_item: AtomicBool::new(false),
+            work_item: AtomicPtr::new(ptr::null_mut()),
             main: SpinLock::new(main),
             ended: Event::new(),
             reap: RawDpc::new(&REAP),
@@ -262,12 +263,13 @@ impl Thread {
         }
     }
 
-    pub(crate) fn set_in_work_item(&self, now: bool) {
-        self.in_work_item.store(now, Relaxed);
+    /// It runs the work item with this context from here on; null, none.
+    pub(crate) fn set_work_item(&self, context: *const ()) {
+        self.work_item.store(context.cast_mut(), Relaxed);
     }
 
-    pub(crate) fn is_in_work_item(&self) -> bool {
-        self.in_work_item.load(Relaxed)
+    pub(crate) fn work_item(&self) -> *const () {
+        self.work_item.load(Relaxed)
     }
 }
 

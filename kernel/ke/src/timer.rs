@@ -1,169 +1,29 @@
-//! Timers (KTIMER with its DPC), and the time-outs of waits.
+//! Timer objects (KTIMER with its DPC): once or again and again, exactly or with tolerance.
 //!
-//! Each CPU has a heap of the timers armed on it and a one-shot clock, whose interrupt queues the CPU's clock DPC: that
-//! expires what is due and ends time slices. Nothing ticks while nothing is due, but for the [watchdog](crate::watchdog).
+//! A timer that may be late expires when others do: at the roundest time that it tolerates.
+//!
+//! **Invariant:** an armed timer is alive: its heap holds a reference. A run holds another; where the timer does not repeat, the
+//! same.
 
 use crate::{
     at::At,
-    hal::{self, HalRef, Point},
-    level::{AtMost, Dispatch, Passive},
-    percpu::{self, PerCpu, pending},
-    raw_dpc::{DpcKind, RawDpc},
-    sched,
+    barrier,
+    clock::{arm, disarm},
+    hal::{HalRef, Point},
+    level::{AtMost, Dispatch, MayWait, Passive},
     spin_lock::SpinLock,
-    timer_heap::{TimerHeap, TimerKind, TimerNode},
-    wait::WaitBlock,
+    timer_heap::{Expiry, TimerKind, TimerNode},
     work,
 };
 use alloc::{boxed::Box, sync::Arc};
 use core::{
     fmt,
     panic::Location,
-    ptr::{self, NonNull},
-    sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-/// One CPU's timers and its clock.
-pub(crate) struct ClockQueue {
-    heap: SpinLock<TimerHeap>,
-    /// The heap's first deadline, for those who hold the dispatcher lock and must not take the heap's.
-    next: AtomicU64,
-    dpc: RawDpc,
-}
-
-const CLOCK: DpcKind = DpcKind { routine: expire, name: || "clock" };
-
-impl ClockQueue {
-    pub(crate) fn new() -> Self {
-        ClockQueue { heap: SpinLock::new(TimerHeap::new()), next: AtomicU64::new(u64::MAX), dpc: RawDpc::new(&CLOCK) }
-    }
-
-    /// The clock interrupt, on this CPU.
-    pub(crate) fn on_clock(&self, hal: HalRef<'_>) {
-        // SAFETY: a CPU's block is never freed; an ISR is above DISPATCH with interrupts on.
-        unsafe { self.dpc.insert_here(hal) };
-        let cpu = hal::percpu(hal);
-        cpu.watchdog.on_clock(hal, cpu);
-    }
-
-    /// Arms this CPU's clock for whatever comes first. DISPATCH.
-    pub(crate) fn arm(&self, hal: HalRef<'_>) {
-        let cpu = hal::percpu(hal);
-        hal.arm_clock(self.next.load(Relaxed).min(cpu.sched.clock_deadline()).min(cpu.watchdog.deadline()));
-    }
-
-    fn note(&self, heap: &TimerHeap) {
-        self.next.store(heap.next_deadline(), Relaxed);
-    }
-}
-
-/// The clock DPC.
-///
-/// # Safety
-/// None beyond the type; the context is not used.
-unsafe fn expire(dpc: NonNull<RawDpc>, mut at: At<'_, Dispatch>) {
-    // SAFETY: called as a DPC's routine.
-    unsafe { RawDpc::begin(dpc) };
-    let hal = at.hal;
-    let cpu = hal::percpu(hal);
-    while let Some((kind, context)) = next_due(cpu, &mut at) {
-        // SAFETY: whoever armed it promised that the routine may be called with this context.
-        unsafe { (kind.run)(context, hal) };
-    }
-    if cpu.sched.end_slice(hal.now()) {
-        hal.set_pending(pending::RESCHEDULE);
-    }
-    cpu.timers.arm(hal);
-}
-
-/// Expires what is due until something has to run without the heap's lock.
-fn next_due(cpu: &PerCpu, at: &mut At<'_, Dispatch>) -> Option<(&'static TimerKind, *const ())> {
-    cpu.timers.heap.with(at, |heap, at| {
-        let mut to_run = None;
-        while to_run.is_none()
-            && let Some(node) = heap.take_due(at.hal.now())
-        {
-            // SAFETY: in the heap until now, under its lock, so alive.
-            let (kind, context) = unsafe { ((*node).kind, (*node).context.load(Relaxed)) };
-            // SAFETY: whoever armed it promised that the routine may be called with this context.
-            if unsafe { (kind.expire)(context, at.hal) } {
-                to_run = Some((kind, context.cast_const()));
-            }
-        }
-        cpu.timers.note(heap);
-        to_run
-    })
-}
-
-/// Arms `node` on this CPU.
-///
-/// # Safety
-/// As [`TimerHeap::insert`].
-unsafe fn arm(at: &mut At<'_, Dispatch>, node: &TimerNode, deadline: u64) -> u32 {
-    let cpu = hal::percpu(at.hal);
-    cpu.timers.heap.with(at, |heap, _| {
-        // SAFETY: by the contract.
-        unsafe { heap.insert(node, deadline) };
-        cpu.timers.note(heap);
-    });
-    cpu.timers.arm(at.hal);
-    cpu.number()
-}
-
-/// Takes `node` out of the heap of `cpu`. `false`: it has expired, or was never armed.
-fn disarm(at: &mut At<'_, Dispatch>, node: &TimerNode, cpu: u32) -> bool {
-    let Some(cpu) = percpu::of(at.hal, cpu) else { return false };
-    cpu.timers.heap.with(at, |heap, _| {
-        let armed = node.is_armed();
-        if armed {
-            heap.remove(node);
-            cpu.timers.note(heap);
-        }
-        armed
-    })
-}
-
-/// The time-out of one wait, on the waiter's stack.
-pub(crate) struct WaitTimer<'a> {
-    node: TimerNode,
-    cpu: AtomicU32,
-    block: &'a WaitBlock,
-}
-
-const WAIT: TimerKind = TimerKind { expire: time_out, run: never_run };
-
-impl<'a> WaitTimer<'a> {
-    pub(crate) fn new(block: &'a WaitBlock) -> Self {
-        WaitTimer { node: TimerNode::new(&WAIT), cpu: AtomicU32::new(0), block }
-    }
-
-    /// The caller calls [`Self::disarm`] before the timer goes.
-    pub(crate) fn arm(&self, at: &mut At<'_, Passive>, deadline: u64) {
-        self.node.context.store(ptr::from_ref(self.block).cast_mut().cast(), Relaxed);
-        let mut raised = at.raise_to_dispatch();
-        // SAFETY: `wait_on` disarms before it returns, and an expiry is over when the heap's lock is free again.
-        self.cpu.store(unsafe { arm(&mut raised.at, &self.node, deadline) }, Relaxed);
-    }
-
-    pub(crate) fn disarm(&self, at: &mut At<'_, Passive>) {
-        disarm(&mut at.raise_to_dispatch().at, &self.node, self.cpu.load(Relaxed));
-    }
-}
-
-/// # Safety
-/// `block` is the block of a waiter that has not disarmed its timer yet.
-unsafe fn time_out(block: *const (), hal: HalRef<'_>) -> bool {
-    // SAFETY: by the contract: disarming takes the lock that is held here.
-    let block = unsafe { &*block.cast::<WaitBlock>() };
-    // SAFETY: a waiting thread is alive.
-    let thread = unsafe { block.thread.as_ref() };
-    sched::wake_when(hal, thread, || block.timed_out.store(true, Relaxed));
-    false
-}
-
-/// # Safety
-/// None; `time_out` says that nothing is to run.
-unsafe fn never_run(_: *const (), _: HalRef<'_>) {}
+/// No timer expires more often: each expiry is an interrupt.
+const SHORTEST_PERIOD: u64 = 100_000;
 
 /// What a timer does when it expires.
 pub trait TimerRoutine: Send + Sync + 'static {
@@ -177,7 +37,17 @@ impl<F: Fn(&mut At<'_, Dispatch>) + Send + Sync + 'static> TimerRoutine for F {
     }
 }
 
-/// A one-shot timer (KTIMER with its DPC). An armed one keeps itself alive.
+/// What a timer is, beside what it does (WDF_TIMER_CONFIG).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TimerConfig {
+    /// From one expiry to the next, in nanoseconds, until it is cancelled; at least 100 µs. Counted from the time that it was first
+    /// due, so it does not drift; what is missed is skipped.
+    pub period: Option<u64>,
+    /// How late it may expire, in nanoseconds, so that several timers are one interrupt (KeSetCoalescableTimer).
+    pub tolerable_delay: u64,
+}
+
+/// A timer (KTIMER with its DPC). An armed one keeps itself alive.
 ///
 /// ```
 /// use ke::{At, Passive, Timer, TimerRoutine};
@@ -194,16 +64,32 @@ struct Object<R> {
     node: TimerNode,
     /// The CPU whose heap it is in, if it is armed.
     cpu: SpinLock<u32>,
+    config: TimerConfig,
+    /// When it is due, to the nanosecond: written while it is in no heap, and under the lock of the one it is in.
+    due: AtomicU64,
     routine: R,
 }
 
 impl<R: TimerRoutine> Timer<R> {
-    /// A timer that is not armed.
+    /// A timer that expires once, at its time.
     pub fn new(routine: R) -> Self {
-        let kind: &'static TimerKind = const { &TimerKind { expire: run_it, run: run::<R> } };
-        let object = Arc::new(Object { node: TimerNode::new(kind), cpu: SpinLock::new(0), routine });
+        Self::with(routine, TimerConfig::default())
+    }
+
+    /// A timer that is not armed.
+    pub fn with(routine: R, config: TimerConfig) -> Self {
+        let once: &'static TimerKind = const { &TimerKind { expire: end, run: run::<R> } };
+        let repeated: &'static TimerKind = const { &TimerKind { expire: repeat::<R>, run: run::<R> } };
+        let node = TimerNode::new(if config.period.is_some() { repeated } else { once });
+        let config = TimerConfig { period: config.period.map(|period| period.max(SHORTEST_PERIOD)), ..config };
+        let object = Arc::new(Object { node, cpu: SpinLock::new(0), config, due: AtomicU64::new(0), routine });
         object.node.context.store(Arc::as_ptr(&object).cast_mut().cast(), Relaxed);
         Timer { object }
+    }
+
+    /// What it does.
+    pub fn routine(&self) -> &R {
+        &self.object.routine
     }
 
     /// KeSetTimer: expires in `after` nanoseconds. `true`: it was armed already and starts anew. IRQL <= DISPATCH.
@@ -217,7 +103,7 @@ impl<R: TimerRoutine> Timer<R> {
                 // The heap's own reference; `run` or `cancel` takes it back.
                 let _ = Arc::into_raw(object.clone());
             }
-            let deadline = at.now().saturating_add(after);
+            let deadline = object.due_at(at.now().saturating_add(after));
             // SAFETY: the heap's reference keeps it alive; it was disarmed above, under the lock that arms it.
             *cpu = unsafe { arm(at, &object.node, deadline) };
             was_armed
@@ -226,8 +112,8 @@ impl<R: TimerRoutine> Timer<R> {
         was_armed
     }
 
-    /// KeCancelTimer: `true`, it was armed and will not expire. `false`: it is not armed, or its routine has started.
-    /// IRQL <= DISPATCH.
+    /// KeCancelTimer: `true`, it was armed and will not expire. `false`: it is not armed, or its routine has started; one that
+    /// repeats is armed then, too. IRQL <= DISPATCH.
     #[track_caller]
     pub fn cancel<L: AtMost<Dispatch>>(&self, at: &mut At<'_, L>) -> bool {
         at.point(Point::CancelTimer, self.address(), Location::caller());
@@ -241,20 +127,61 @@ impl<R: TimerRoutine> Timer<R> {
         was_armed
     }
 
+    /// Waits until every run that has started before this call is over (KeFlushQueuedDpcs). PASSIVE.
+    pub fn flush<L: MayWait>(&self, at: &mut At<'_, L>) {
+        barrier::flush_queued_dpcs(&mut at.as_passive());
+    }
+
     /// Its name for the simulator.
     fn address(&self) -> usize {
         Arc::as_ptr(&self.object).addr()
     }
 }
 
-/// # Safety
-/// None beyond the type; the context is not used.
-unsafe fn run_it(_: *const (), _: HalRef<'_>) -> bool {
-    true
+impl<R> Object<R> {
+    /// It is due at `due`: when it is to expire.
+    #[inline]
+    fn due_at(&self, due: u64) -> u64 {
+        self.due.store(due, Relaxed);
+        if self.config.tolerable_delay == 0 { due } else { roundest(due, self.config.tolerable_delay) }
+    }
+}
+
+/// The time from `due` to `delay` later that is a multiple of the highest power of two: timers that tolerate much agree on it.
+fn roundest(due: u64, delay: u64) -> u64 {
+    let latest = due.saturating_add(delay);
+    // The highest bit that changes between the last time that is too early and the latest: in between it becomes 1, with zeros
+    // behind it.
+    let changes = due.saturating_sub(1) ^ latest;
+    latest & u64::MAX << changes.checked_ilog2().unwrap_or(0)
+}
+
+/// The first time after `now` that lies whole periods after `due`.
+fn following(due: u64, period: u64, now: u64) -> u64 {
+    let missed = now.saturating_sub(due) / period;
+    due.saturating_add(period.saturating_mul(missed + 1))
 }
 
 /// # Safety
-/// `context` is the object of a [`Timer`] that has expired, with the heap's reference; this is at DISPATCH.
+/// None beyond the type; the context is not used.
+unsafe fn end(_: *const (), _: HalRef<'_>) -> Expiry {
+    Expiry::Run
+}
+
+/// # Safety
+/// `context` is the object of a [`Timer`] that has left its heap, whose lock is held.
+unsafe fn repeat<R: TimerRoutine>(context: *const (), hal: HalRef<'_>) -> Expiry {
+    // SAFETY: by the contract, with the heap's reference.
+    let object = unsafe { &*context.cast::<Object<R>>() };
+    let Some(period) = object.config.period else { return Expiry::Run };
+    // SAFETY: as above. This is the reference of the run.
+    unsafe { Arc::increment_strong_count(context.cast::<Object<R>>()) };
+    hal.point(Point::StartTimer, context.addr(), Location::caller());
+    Expiry::RunAndRepeat(object.due_at(following(object.due.load(Relaxed), period, hal.now())))
+}
+
+/// # Safety
+/// `context` is the object of a [`Timer`] that has expired, with a reference; this is at DISPATCH.
 unsafe fn run<R: TimerRoutine>(context: *const (), hal: HalRef<'_>) {
     // SAFETY: by the contract; the clock DPC's own token is not used meanwhile.
     let (object, mut at) = unsafe { (Arc::from_raw(context.cast::<Object<R>>()), At::<Dispatch>::mint(hal)) };
@@ -273,5 +200,33 @@ impl<R: TimerRoutine> work::DropAtPassive for Object<R> {
 impl<R: TimerRoutine> fmt::Debug for Timer<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Timer").field("armed", &self.object.node.is_armed()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_timer_expires_at_the_roundest_time_that_it_tolerates() {
+        for (due, delay, expiry) in [(7, 0, 7), (7, 1, 8), (9, 6, 12), (9, 7, 16), (1_000, 100, 1_024), (0, 5, 4)] {
+            assert_eq!(roundest(due, delay), expiry, "{due} to {delay} later");
+        }
+        assert_eq!(roundest(u64::MAX - 1, 10), u64::MAX - 1);
+        for due in 1..200u64 {
+            for delay in 0..70 {
+                let best = (due..=due + delay).max_by_key(|time| time.trailing_zeros());
+                assert_eq!(Some(roundest(due, delay)), best, "{due} to {delay} later");
+            }
+        }
+    }
+
+    #[test]
+    fn periods_count_from_when_it_was_due_and_those_that_are_missed_are_skipped() {
+        assert_eq!(following(100, 10, 100), 110, "in time");
+        assert_eq!(following(100, 10, 109), 110, "late, but before the next");
+        assert_eq!(following(100, 10, 110), 120, "as late as the next");
+        assert_eq!(following(100, 10, 137), 140);
+        assert_eq!(following(u64::MAX - 1, 10, u64::MAX - 1), u64::MAX);
     }
 }

@@ -14,11 +14,21 @@ use core::{
 
 /// What an expiry does.
 pub(crate) struct TimerKind {
-    /// Called under the heap's lock, at DISPATCH, with the node's context; it may only mark and wake. `true`: `run` is to
-    /// be called too.
-    pub(crate) expire: unsafe fn(*const (), HalRef<'_>) -> bool,
+    /// Called under the heap's lock, at DISPATCH, with the node's context, when the node has left the heap; it may only mark and
+    /// wake.
+    pub(crate) expire: unsafe fn(*const (), HalRef<'_>) -> Expiry,
     /// Called without the lock, at DISPATCH.
     pub(crate) run: unsafe fn(*const (), HalRef<'_>),
+}
+
+/// What remains to be done when a timer has expired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Expiry {
+    Nothing,
+    /// `run` is to be called.
+    Run,
+    /// The same, and the node goes back into the heap, before anybody else gets at it, with this deadline.
+    RunAndRepeat(u64),
 }
 
 pub(crate) struct TimerNode {
@@ -176,8 +186,8 @@ mod tests {
     const NOTHING: TimerKind = TimerKind { expire: nothing, run: nothing_more };
     /// # Safety
     /// None.
-    unsafe fn nothing(_: *const (), _: HalRef<'_>) -> bool {
-        false
+    unsafe fn nothing(_: *const (), _: HalRef<'_>) -> Expiry {
+        Expiry::Nothing
     }
     /// # Safety
     /// None.

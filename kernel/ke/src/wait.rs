@@ -9,12 +9,12 @@
 
 use crate::{
     at::At,
+    clock::WaitTimer,
     hal::{self, HalRef},
     level::{Dispatch, Passive},
     sched,
     spin_lock::SpinLock,
     thread::Thread,
-    timer::WaitTimer,
     work,
 };
 use core::{

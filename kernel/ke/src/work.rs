@@ -155,10 +155,10 @@ fn work(at: &mut At<'_, Passive>) {
         let item = unsafe { &*work.as_ref().context().cast::<RawWork>() };
         let (kind, context) = (item.kind, item.context.load(Relaxed));
         item.work.begin();
-        me.set_in_work_item(true);
+        me.set_work_item(context);
         // SAFETY: whoever queued it promised that the routine may be called with this context.
         unsafe { (kind.routine)(context, at) };
-        me.set_in_work_item(false);
+        me.set_work_item(ptr::null());
     }
 }
 
@@ -180,14 +180,14 @@ pub fn flush_dropped(at: &mut At<'_, Passive>) {
 /// The running thread is about to wait: if it is a worker with an item, another may have to take its place. Undone by
 /// [`unblocked`].
 pub(crate) fn blocking(at: &mut At<'_, Passive>, thread: &Thread) {
-    if thread.is_in_work_item() {
+    if !thread.work_item().is_null() {
         hal::system(at.hal).work.queue.count_blocked(at, true);
     }
 }
 
 /// The wait is over.
 pub(crate) fn unblocked(at: &mut At<'_, Passive>, thread: &Thread) {
-    if thread.is_in_work_item() {
+    if !thread.work_item().is_null() {
         hal::system(at.hal).work.queue.count_blocked(at, false);
     }
 }
@@ -291,6 +291,11 @@ impl<R: WorkRoutine> WorkItem<R> {
     /// WdfWorkItemFlush: waits until it is neither queued nor running. PASSIVE. Not from its own routine.
     pub fn flush<L: MayWait>(&self, at: &mut At<'_, L>) {
         self.object.raw.flush(&mut at.as_passive());
+    }
+
+    /// Whether it is its own routine that asks, so that it must not wait for itself. PASSIVE.
+    pub fn is_running_here(&self, at: &At<'_, Passive>) -> bool {
+        ptr::eq(hal::current_thread(at.hal).work_item(), Arc::as_ptr(&self.object).cast())
     }
 }
 

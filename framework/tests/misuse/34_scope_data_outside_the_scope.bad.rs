@@ -1,0 +1,7 @@
+//! A scope's data is reached through its lock.
+mod common;
+use common::*;
+
+pub fn f(dev: &Dev, at: &mut At<'_, Passive>) {
+    *dev.scope.lock.acquire(at) = 1;
+}
