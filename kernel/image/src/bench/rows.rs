@@ -4,13 +4,9 @@ use super::{
     eight_times,
     window::{mark, traced},
 };
-use alloc::{
-    format,
-    string::{String, ToString},
-    vec::Vec,
-};
+use alloc::{format, string::String, vec::Vec};
 use core::hint::black_box;
-use edu::{Edu, EduError};
+use edu::{Edu, EduFile};
 use framework::{DeviceRef, Mode, Pnp};
 use ke::{At, Dirql, InterruptLock, Passive, SpinLock};
 
@@ -30,7 +26,7 @@ pub fn interrupts(pnp: &Pnp, at: &mut At<'_, Passive>) -> Result<(), String> {
     raise("dpc", by_dpc, FOR_LATER, at)?;
     raise("work_item", by_work_item, FOR_LATER, at)?;
     storm(by_dpc, at)?;
-    idle(by_dpc, at)
+    idle(pnp, by_dpc.name(), at)
 }
 
 fn raise(window: &str, device: &DeviceRef<Edu>, bits: u32, at: &mut At<'_, Passive>) -> Result<(), String> {
@@ -58,17 +54,15 @@ fn storm(device: &DeviceRef<Edu>, at: &mut At<'_, Passive>) -> Result<(), String
 }
 
 /// A transfer ends 100 ms after it was asked for: until then the CPU has nothing to do.
-fn idle(device: &DeviceRef<Edu>, at: &mut At<'_, Passive>) -> Result<(), String> {
-    let transfer = |edu: &Edu, at: &mut At<'_, Passive>| {
-        let mut result = Ok(());
-        traced("idle", at, |at| {
-            mark();
-            result = edu.round_trip(at, 0, 1);
-            mark();
-        });
-        result.map_err(|error: EduError| error.to_string())
-    };
-    device.with(at, transfer).map_err(|status| format!("{}: {status}", device.name()))?
+fn idle(pnp: &Pnp, name: &str, at: &mut At<'_, Passive>) -> Result<(), String> {
+    let device = EduFile::open(pnp, name).map_err(|error| format!("{name}: {error}"))?;
+    let mut result = Ok(());
+    traced("idle", at, |at| {
+        mark();
+        result = device.round_trip(at, 1, 0);
+        mark();
+    });
+    result.map_err(|error| format!("{name}: {error}"))
 }
 
 /// Devices on level-triggered lines: one that has its line alone, and two that share one, asked in the order of their

@@ -7,8 +7,8 @@ use super::{
     words::Arguments,
 };
 use alloc::{format, string::String, vec, vec::Vec};
-use edu::{Counters, Edu, EduError, LONGEST_TRANSFER, USABLE_BUFFER};
-use framework::{DeviceRef, Pnp};
+use edu::{Counters, Edu, EduError, EduFile, USABLE_BUFFER};
+use framework::Pnp;
 use ke::{At, Passive};
 
 pub const USAGE: &str = "edu factorial N|dma|raise N [DEVICE]";
@@ -16,7 +16,7 @@ pub const USAGE: &str = "edu factorial N|dma|raise N [DEVICE]";
 /// 13! has more than the 32 bits that the device computes with.
 const LARGEST_FACTORIAL: u32 = 12;
 
-type Job = dyn Fn(&Edu, &mut At<'_, Passive>) -> Result<String, EduError>;
+type Job = dyn Fn(&EduFile, &mut At<'_, Passive>) -> Result<String, EduError>;
 
 pub fn run(machine: &mut Machine, mut words: Arguments<'_>, at: &mut At<'_, Passive>) -> Outcome {
     match words.required("what edu is to do")? {
@@ -35,22 +35,17 @@ pub fn run(machine: &mut Machine, mut words: Arguments<'_>, at: &mut At<'_, Pass
     }
 }
 
-/// 4 KiB there and back, in transfers that leave the last byte of the device's buffer alone.
-fn dma(edu: &Edu, at: &mut At<'_, Passive>) -> Result<String, EduError> {
-    const OFFSETS: [usize; 2] = [0, USABLE_BUFFER - LONGEST_TRANSFER];
-    for offset in OFFSETS {
-        edu.round_trip(at, offset, LONGEST_TRANSFER)?;
-    }
-    let bytes = OFFSETS.len() * LONGEST_TRANSFER;
-    Ok(format!("{bytes} bytes sent to the device and fetched back, {LONGEST_TRANSFER} at a time: all equal"))
+/// The whole buffer there and back, but for the last byte, different every time.
+fn dma(edu: &EduFile, at: &mut At<'_, Passive>) -> Result<String, EduError> {
+    edu.round_trip(at, USABLE_BUFFER, at.now() as u8)?;
+    Ok(format!("{USABLE_BUFFER} bytes written to the device and read back: all equal"))
 }
 
 fn on_devices(machine: &Machine, mut words: Arguments<'_>, at: &mut At<'_, Passive>, job: &Job) -> Outcome {
     let chosen = words.next();
     words.end()?;
-    for device in devices(machine, chosen, at)? {
-        let name = device.name();
-        let result = device.with(at, job).map_err(|status| format!("{name}: {status}"))?;
+    for name in names(machine, chosen, at)? {
+        let result = EduFile::open(machine.pnp(), &name).and_then(|device| job(&device, at));
         let said = result.map_err(|error| format!("{name}: {error}"))?;
         terminal::print(at, format_args!("{name}: {said}\n"));
     }
@@ -58,13 +53,13 @@ fn on_devices(machine: &Machine, mut words: Arguments<'_>, at: &mut At<'_, Passi
 }
 
 /// The device of this name, or all of them.
-fn devices(machine: &Machine, chosen: Option<&str>, at: &mut At<'_, Passive>) -> Result<Vec<DeviceRef<Edu>>, String> {
+fn names(machine: &Machine, chosen: Option<&str>, at: &mut At<'_, Passive>) -> Result<Vec<String>, String> {
     let Some(name) = chosen else {
-        let all = machine.pnp().devices_of::<Edu>();
+        let all: Vec<String> = machine.pnp().devices_of::<Edu>().iter().map(|device| device.name().into()).collect();
         return if all.is_empty() { Err("there is no edu device".into()) } else { Ok(all) };
     };
     match machine.pnp().device::<Edu>(name) {
-        Some(device) => Ok(vec![device]),
+        Some(_) => Ok(vec![name.into()]),
         None => Err(no_such_device(machine, name, at)),
     }
 }

@@ -3,8 +3,8 @@
 
 use super::{commands::Outcome, machine::Machine, outside, terminal, words::Arguments};
 use alloc::{format, string::String, sync::Arc, vec::Vec};
-use edu::{Edu, EduError};
-use framework::{Departed, DeviceRef, Pnp, Status};
+use edu::{EduError, EduFile};
+use framework::{Departed, Pnp, Status};
 use io::{AcpiMethods, Location};
 use ke::{
     At, Event, JoinHandle, Passive, SpinLock,
@@ -19,7 +19,7 @@ const USERS: usize = 3;
 const WARM: u32 = 20;
 /// Nanoseconds that getting there may take, and leaving.
 const LIMIT: u64 = 60_000_000_000;
-/// Nanoseconds between two looks, or two attempts at a busy device.
+/// Nanoseconds between two looks.
 const PAUSE: u64 = 100_000;
 
 /// Loads the device until it has left, and says what became of it and of the requests. On a serial port, if one is named, it
@@ -33,7 +33,7 @@ pub fn run(machine: &mut Machine, mut words: Arguments<'_>, at: &mut At<'_, Pass
     let name: String = words.required("the device's name")?.into();
     let port = outside::port_if_named(machine, words)?;
     let pnp = machine.pnp();
-    let device = pnp.device::<Edu>(&name).ok_or_else(|| format!("{name}: there is no such edu device"))?;
+    let device = EduFile::open(pnp, &name).map_err(|error| format!("{name}: {error}"))?;
     let row = pnp.devices(at).into_iter().find(|row| row.name.as_ref() == Some(&name));
     let location = row.ok_or_else(|| format!("{name}: the device is on no bus"))?.location;
 
@@ -104,7 +104,7 @@ struct Done {
 }
 
 impl Load {
-    fn start(device: &DeviceRef<Edu>, at: &mut At<'_, Passive>) -> Result<Self, String> {
+    fn start(device: &EduFile, at: &mut At<'_, Passive>) -> Result<Self, String> {
         let mut load = Load { users: Vec::new(), done: Arc::default() };
         for user in 0..USERS {
             let (device, done) = (device.clone(), load.done.clone());
@@ -145,21 +145,18 @@ impl Load {
 }
 
 /// Uses the device until it is gone.
-fn use_up(device: &DeviceRef<Edu>, user: usize, done: &SpinLock<Done>, at: &mut At<'_, Passive>) {
-    let (until, pause) = (at.now() + LIMIT, Event::new());
+fn use_up(device: &EduFile, user: usize, done: &SpinLock<Done>, at: &mut At<'_, Passive>) {
+    let until = at.now() + LIMIT;
     for n in user.. {
-        let outcome = device.with(at, |edu, at| match n % 16 {
-            0 => edu.round_trip(at, 0, 512),
-            1..8 => edu.factorial(at, 10).map(|_| ()),
-            _ => edu.raise(at, 2).map(|_| ()),
-        });
+        let outcome = match n % 16 {
+            0 => device.file().write(at, &[n as u8; 512]).map(|_| ()).map_err(EduError::from),
+            1..8 => device.factorial(at, 10).map(|_| ()),
+            _ => device.raise(at, 2).map(|_| ()),
+        };
         match outcome {
-            Ok(Ok(())) => done.acquire(at).requests += 1,
-            Ok(Err(EduError::Gone)) | Err(Status::Gone) => return done.acquire(at).gone += 1,
-            // Nobody sets it: this is a pause.
-            Ok(Err(EduError::Busy)) => _ = pause.wait_timeout(at, PAUSE),
-            Ok(Err(error)) => return done.acquire(at).fault = Some(format!("{}: {error}", device.name())),
-            Err(status) => return done.acquire(at).fault = Some(format!("{}: {status}", device.name())),
+            Ok(()) => done.acquire(at).requests += 1,
+            Err(EduError::Request(Status::Gone | Status::NoQueue { .. })) => return done.acquire(at).gone += 1,
+            Err(error) => return done.acquire(at).fault = Some(format!("{}: {error}", device.name())),
         }
         if at.now() >= until {
             return done.acquire(at).fault = Some(format!("{} has not left", device.name()));
