@@ -50,6 +50,8 @@ pub enum Check {
     /// Stops and starts of a device that interrupts: at least so many found its interrupt pending, in service, and
     /// deferred each, and the objects are the same before and after.
     Cycles { each: u32 },
+    /// So many requests, each of which ended once, and so many in each of the three ways.
+    Requests { requests: u32, each: u32 },
     /// These commands and no others at the prompt, in this order, each whole.
     Prompted(&'static str),
     /// The interrupts table, with so many by the console's serial port.
@@ -167,6 +169,7 @@ pub fn check(check: Check, output: &str) -> Result<()> {
         Conforms => conforms(output)?,
         CommonSection { isrs } => qemu_stress::common_section(output, isrs)?,
         Cycles { each } => qemu_stress::cycles(output, each)?,
+        Requests { requests, each } => qemu_stress::requests(output, requests, each)?,
         Prompted(typed) => qemu_prompt::prompted(output, typed)?,
         ConsoleInterrupts { at_least } => qemu_prompt::by_interrupt(output, at_least)?,
         DeviceFreed => qemu_objects::device_freed(output)?,

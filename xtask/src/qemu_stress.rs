@@ -22,9 +22,9 @@ pub enum Effort {
 /// The boots.
 pub fn cases(kernel: &Path, effort: Effort) -> Vec<Case> {
     // A stop finds what it finds by chance; in a long run of it there is enough of each.
-    let (isrs, cycles, counted_cycles, each, limit) = match effort {
-        Effort::Short => (100_000, 200, 2_000, 1, 3 * LIMIT),
-        Effort::Long => (1_000_000, 1_000, 10_000, 100, Duration::from_secs(3600)),
+    let (isrs, cycles, counted_cycles, requests, each, limit) = match effort {
+        Effort::Short => (100_000, 200, 2_000, 20_000, 1, 3 * LIMIT),
+        Effort::Long => (1_000_000, 1_000, 10_000, 100_000, 100, Duration::from_secs(3600)),
     };
     let case = |name: String, machine, commands: String, check| Case {
         name,
@@ -42,7 +42,12 @@ pub fn cases(kernel: &Path, effort: Effort) -> Vec<Case> {
     // The first cycle brings the worker threads that stay.
     let again = |count| format!("stress cycles 1; objects --json; stress cycles {count}; objects --json");
     let name = format!("{cycles} stops and starts of what interrupts, 4 CPUs");
-    cases.push(case(name, four, again(cycles), Check::Cycles { each }));
+    cases.push(case(name, four.clone(), again(cycles), Check::Cycles { each }));
+    // In a long run there are enough of each kind of end.
+    let each_end = if effort == Effort::Long { 1_000 } else { 1 };
+    let name = format!("{requests} requests to one queue, cancelled or not, 4 CPUs");
+    let check = Check::Requests { requests, each: each_end };
+    cases.push(case(name, four, format!("stress requests {requests}; queues"), check));
     let name = format!("{counted_cycles} stops and starts of what interrupts, instructions counted");
     // In x2APIC mode QEMU 10 counts wrongly unless it goes instruction by instruction, which takes too long for this.
     let counted = Machine { icount: true, apic: Apic::Xapic, ..Machine::new(kernel) };
@@ -54,6 +59,22 @@ pub fn cases(kernel: &Path, effort: Effort) -> Vec<Case> {
 pub fn common_section(output: &str, wanted: u32) -> Result<()> {
     let [isrs] = verdict(output, "common", [])?;
     ensure!(isrs >= wanted, "{isrs} ISRs were in the section, {wanted} must");
+    Ok(())
+}
+
+/// Every request ended once: the kernel says so. Each kind of end came at least so often.
+pub fn requests(output: &str, wanted: u32, each: u32) -> Result<()> {
+    let keys = ["completed", "cancelled-queued", "cancelled-in-flight"];
+    let [all, completed, queued, in_flight] = verdict(output, "requests", keys)?;
+    ensure!(
+        all >= wanted && completed + queued + in_flight == all,
+        "{completed} + {queued} + {in_flight} of {all} requests"
+    );
+    for (count, end) in
+        [(completed, "completed"), (queued, "cancelled in the queue"), (in_flight, "cancelled in flight")]
+    {
+        ensure!(count >= each, "{count} requests were {end}, {each} must");
+    }
     Ok(())
 }
 
@@ -101,6 +122,21 @@ mod tests {
         assert!(common_section("STRESS common 1003 ok\n", 1000).is_ok());
         refused(common_section("STRESS common 999 ok\n", 1000), "999 ISRs");
         refused(common_section("the integer is 3, not 4\n", 1000), "no line says");
+    }
+
+    #[test]
+    fn requests_end_once_and_in_every_way() {
+        let line = |ends: [u32; 3]| {
+            let [completed, queued, in_flight] = ends;
+            format!(
+                "STRESS requests 10 completed {completed} cancelled-queued {queued} cancelled-in-flight {in_flight} ok\n"
+            )
+        };
+        assert!(requests(&line([5, 3, 2]), 10, 2).is_ok());
+        refused(requests(&line([5, 3, 2]), 11, 2), "of 10 requests");
+        refused(requests(&line([5, 3, 1]), 10, 1), "5 + 3 + 1 of 10");
+        refused(requests(&line([5, 4, 1]), 10, 2), "1 requests were cancelled in flight");
+        refused(requests("7 of 8 requests ended\n", 8, 1), "no line says");
     }
 
     fn run(found: [u32; 3], after: &str) -> String {

@@ -121,23 +121,17 @@ impl Desk {
     }
 
     fn fetched(&mut self, edu: &Edu, at: &mut At<'_, Dispatch>, done: usize) {
-        let Some(mut request) = self.read.take() else { return };
+        let Some(request) = self.read.get_mut() else { return };
         let (len, to) = (request.len(), done + piece(request.len(), done));
-        let copied = edu.memory.copy_to(at, 0, &mut request.buffer()[done..to]);
-        if let Err(error) = copied {
-            let _done = request.fail(at, error.into());
-            return self.put_down(edu, at);
+        if let Err(error) = edu.memory.copy_to(at, 0, &mut request.buffer()[done..to]) {
+            return self.fail(edu, at, error.into());
         }
-        if to == len {
+        (self.job, self.begun) = (Job::Fetch { done: to }, false);
+        if to == len
+            && let Some(request) = self.read.take()
+        {
             let _done = request.complete_filled(at, len);
-            return self.put_down(edu, at);
-        }
-        match self.read.park(request) {
-            Ok(_parked) => (self.job, self.begun) = (Job::Fetch { done: to }, false),
-            Err(cancelled) => {
-                let _done = cancelled.fail(at, Status::Cancelled);
-                self.put_down(edu, at);
-            }
+            self.put_down(edu, at);
         }
     }
 

@@ -1,20 +1,24 @@
 //! The serial port of a PC: a 16550, found through ACPI, that receives and sends by interrupt.
 //!
 //! ```text
-//! DIRQL     evt_isr       moves bytes between the chip and two rings, queues the DPC if anybody may wait for that
-//! DISPATCH  evt_dpc       sets the events
-//! PASSIVE   Serial::read  takes what is in the ring, or waits; Serial::write fills the other one, or waits
+//! DISPATCH  Reads, Writes  park the request, and serve it as far as that goes at once
+//! DIRQL     evt_isr        moves bytes between the chip and two rings, queues the DPC if a request may wait for that
+//! DISPATCH  evt_dpc        fills the read with what came, moves on the write, completes them
 //! ```
 //!
-//! What arrives before anybody reads is kept, up to 4096 bytes; what comes then is counted as dropped.
-//! The rate and the format stay as firmware and the kernel's own console have set them.
+//! The queues and the DPC are of one scope, whose data, the [`Desk`], is the requests that wait. A read is completed with what
+//! there is, at least a byte; a write when its last byte has been given to the chip. What arrives before anybody reads is kept,
+//! up to 4096 bytes; what comes then is counted as dropped. The rate and the format stay as firmware and the kernel's own
+//! console have set them.
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod desk;
 pub mod ring;
 pub mod traffic;
 
+pub use desk::{Desk, Reads, Writes};
 pub use traffic::Counters;
 
 use framework::prelude::*;
@@ -48,13 +52,7 @@ const PAUSE: u64 = 1_000_000;
 pub struct Serial {
     ports: Ports,
     port: Interrupt<Port>,
-    /// Held by who reads, and by who writes: one text is sent after another.
-    reader: WaitLock<()>,
-    writer: WaitLock<()>,
-    /// There may be bytes to read.
-    arrived: Event,
-    /// There may be room to write.
-    room: Event,
+    scope: Scope<Desk>,
 }
 
 impl Device for Serial {
@@ -68,13 +66,12 @@ impl Device for Serial {
         if !is_there(&ports, at) {
             return Err(Status::Failed("no 16550 answers at the port's address"));
         }
+        hw.io_queue(Reads).takes(RequestKind::Read).create()?;
+        hw.io_queue(Writes).takes(RequestKind::Write).create()?;
         Ok(Serial {
             ports,
             port: hw.interrupt(Port, Traffic::new()).priority(Priority::High).create()?,
-            reader: WaitLock::new(()),
-            writer: WaitLock::new(()),
-            arrived: Event::new(),
-            room: Event::new(),
+            scope: Scope::new(Desk::default()),
         })
     }
 
@@ -87,11 +84,10 @@ impl Device for Serial {
 
     /// Sends what is left while interrupts still work.
     fn pre_interrupts_disabled(&self, at: &mut At<'_, Passive>) {
-        let give_up = at.now() + TIME_OUT;
+        let (give_up, pause) = (at.now() + TIME_OUT, Event::new());
         while !self.port.synchronize(at, |traffic, _| traffic.is_sent()) && at.now() < give_up {
-            self.room.clear(at);
-            // However it ends, it is time for another look.
-            let _ = self.room.wait_timeout(at, PAUSE);
+            // Nobody sets it: this is a pause.
+            let _ = pause.wait_timeout(at, PAUSE);
         }
     }
 }
@@ -125,71 +121,26 @@ impl EvtIsr for Port {
     }
 }
 
-impl EvtDpc for Port {
-    fn evt_dpc(&self, serial: &Serial, irq: &mut DpcCx<'_, Self>) {
-        serial.arrived.set(irq);
-        serial.room.set(irq);
+impl Serialized for Port {
+    type Device = Serial;
+    type Data = Desk;
+    type Level = Dispatch;
+
+    fn scope<'a>(&'a self, serial: &'a Serial) -> &'a Scope<Desk> {
+        &serial.scope
+    }
+}
+
+impl EvtSerializedDpc for Port {
+    fn evt_dpc(&self, serial: &Serial, desk: &mut Desk, irq: &mut DpcCx<'_, Self>) {
+        desk.serve(serial, irq);
     }
 }
 
 impl Serial {
-    /// Takes what has arrived, at least a byte and at most as many as `into` holds; waits if there is none. Returns how
-    /// many. PASSIVE.
-    pub fn read(&self, at: &mut At<'_, Passive>, into: &mut [u8]) -> Result<usize, Gone> {
-        let _turn = self.reader.acquire(at);
-        loop {
-            self.arrived.clear(at);
-            match self.port.synchronize(at, |traffic, _| traffic.read(into)) {
-                0 if !into.is_empty() => self.arrived.wait(at)?,
-                n => return Ok(n),
-            }
-        }
-    }
-
     /// Takes what has arrived, if anything has. PASSIVE.
     pub fn try_read(&self, at: &mut At<'_, Passive>, into: &mut [u8]) -> usize {
         self.port.synchronize(at, |traffic, _| traffic.read(into))
-    }
-
-    /// Queues `bytes` to be sent; waits while there is no room for them. PASSIVE.
-    pub fn write(&self, at: &mut At<'_, Passive>, bytes: &[u8]) -> Result<(), Gone> {
-        let _turn = self.writer.acquire(at);
-        let mut left = bytes;
-        loop {
-            self.room.clear(at);
-            let n = self.port.synchronize(at, |traffic, at| traffic.write(&mut Wired { ports: &self.ports, at }, left));
-            left = &left[n..];
-            if left.is_empty() {
-                return Ok(());
-            }
-            self.room.wait(at)?;
-        }
-    }
-
-    /// Sends `bytes` and returns when the chip has been given the last of them, also while the device is being stopped.
-    /// [`Status::TimedOut`]: the chip took nothing for long, and nobody knows how many have been sent. PASSIVE.
-    pub fn write_through(&self, at: &mut At<'_, Passive>, bytes: &[u8]) -> Result<()> {
-        let _turn = self.writer.acquire(at);
-        let mut left = bytes;
-        let mut give_up = at.now() + TIME_OUT;
-        loop {
-            self.room.clear(at);
-            let (n, is_sent) = self.port.synchronize(at, |traffic, at| {
-                let n = traffic.write(&mut Wired { ports: &self.ports, at }, left);
-                (n, traffic.is_sent())
-            });
-            left = &left[n..];
-            if left.is_empty() && is_sent {
-                return Ok(());
-            }
-            if n > 0 {
-                give_up = at.now() + TIME_OUT;
-            } else if at.now() >= give_up {
-                return Err(Status::TimedOut);
-            }
-            // However it ends, it is time for another look: who stops the device waits until this has returned.
-            let _ = self.room.wait_timeout(at, PAUSE);
-        }
     }
 
     /// From here on what arrives stays in the chip, until the device is powered up again: for who is to receive it there.

@@ -45,6 +45,11 @@ impl<K> Parked<K> {
         self.0.as_ref()
     }
 
+    /// What is here, to be filled.
+    pub fn get_mut(&mut self) -> Option<&mut Request<K>> {
+        self.0.as_mut()
+    }
+
     /// Whether nothing is here.
     pub fn is_empty(&self) -> bool {
         self.0.is_none()

@@ -1,7 +1,7 @@
 //! The commands.
 
 use super::{
-    button, edu, faulty, ivshmem, machine::Machine, outside, show, terminal, tick, twins, unplug, words::Arguments,
+    button, edu, faulty, io, ivshmem, machine::Machine, outside, show, terminal, tick, twins, unplug, words::Arguments,
 };
 use crate::{bench, conformance, crash, selftest, stress, sweep};
 use ::faulty::Fault;
@@ -28,6 +28,13 @@ const COMMANDS: &[Command] = &[
     Command { usage: "edu factorial N [DEVICE]", what: "N!, computed by the device", run: edu::run },
     Command { usage: "edu dma [DEVICE]", what: "4 KiB to the device and back, compared", run: edu::run },
     Command { usage: "edu raise N [DEVICE]", what: "an interrupt with the status N", run: edu::run },
+    Command { usage: "open DEVICE", what: "whether a device takes requests", run: io::open },
+    Command { usage: io::READ, what: "reads from a device", run: io::read },
+    Command { usage: io::WRITE, what: "writes to a device", run: io::write },
+    Command { usage: io::IOCTL, what: "device control: what a driver knows by a code", run: io::ioctl },
+    Command { usage: "requests", what: "what became of the requests of `--later`", run: io::requests },
+    Command { usage: "cancel REQUEST", what: "cancels one of them", run: io::cancel },
+    Command { usage: "queues [--json]", what: "the devices' queues", run: show::queues },
     Command { usage: "stop DEVICE", what: "stops a device", run: stop },
     Command { usage: "start DEVICE", what: "starts a stopped device", run: start },
     Command { usage: button::USAGE, what: "how often the power button was pressed", run: button::run },
@@ -47,7 +54,11 @@ const COMMANDS: &[Command] = &[
     Command { usage: "twins N", what: "passive-level ISRs of all edu devices under one lock", run: twins::run },
     Command { usage: "selftest", what: "checks the core on this machine", run: run_selftest },
     Command { usage: "conformance", what: "shows the conformance cases on this machine", run: run_conformance },
-    Command { usage: STRESS, what: "one section for all, or stops and starts, under interrupts", run: run_stress },
+    Command {
+        usage: STRESS,
+        what: "one section for all, stops and starts, or requests, in great number",
+        run: run_stress,
+    },
     Command { usage: "bench", what: "runs what `cargo xtask bench` measures, and waits for it", run: run_bench },
     Command { usage: "sweep [NAME]", what: "interrupts every instruction of the core's sequences", run: run_sweep },
     Command { usage: faulty::STORM_USAGE, what: "interrupts without end, masked and forgiven", run: faulty::storm },
@@ -55,7 +66,7 @@ const COMMANDS: &[Command] = &[
     Command { usage: "shutdown", what: "stops all devices and the machine", run: shutdown },
 ];
 
-const STRESS: &str = "stress common|cycles N";
+const STRESS: &str = "stress common|cycles|requests N";
 const CRASH: &str = "crash fault|stack|nested|isr|dpc|endless-isr|endless-dpc|thread";
 
 impl Command {
@@ -165,7 +176,11 @@ fn run_stress(machine: &mut Machine, mut words: Arguments<'_>, at: &mut At<'_, P
             machine.give_first(at, stress::Restless::NAME)?;
             stress::cycles(machine.pnp(), count, at)
         }
-        other => Err(words.unknown(other, &["common", "cycles"])),
+        "requests" => {
+            words.end()?;
+            stress::requests(machine.pnp(), count, at)
+        }
+        other => Err(words.unknown(other, &["common", "cycles", "requests"])),
     }
 }
 

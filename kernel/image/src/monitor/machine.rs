@@ -1,6 +1,6 @@
 //! What the commands work on: the machine's devices, and the drivers that serve them.
 
-use super::terminal;
+use super::{io::Requests, terminal};
 use crate::drivers;
 use alloc::{string::String, sync::Arc, vec::Vec};
 use framework::{Driver, Pnp};
@@ -12,6 +12,8 @@ pub struct Machine {
     platform: Platform,
     drivers: Vec<Driver>,
     pnp: Pnp,
+    /// Requests that somebody will ask about.
+    pub requests: Requests,
     /// `shutdown` was typed.
     pub ended: bool,
 }
@@ -21,7 +23,7 @@ impl Machine {
     pub fn start(at: &mut At<'_, Passive>, platform: Platform, drivers: Vec<Driver>) -> Self {
         let pnp = Pnp::start(at, &platform, &drivers);
         terminal::take(at, &pnp);
-        Machine { platform, drivers, pnp, ended: false }
+        Machine { platform, drivers, pnp, requests: Requests::default(), ended: false }
     }
 
     /// The devices.

@@ -13,11 +13,15 @@ mod edu;
 #[cfg(target_os = "none")]
 mod faulty;
 #[cfg(target_os = "none")]
+mod io;
+#[cfg(target_os = "none")]
 mod ivshmem;
 #[cfg(target_os = "none")]
 mod machine;
 #[cfg(target_os = "none")]
 mod outside;
+#[cfg(target_os = "none")]
+mod port;
 #[cfg(target_os = "none")]
 mod prompt;
 #[cfg(target_os = "none")]

@@ -1,9 +1,9 @@
 //! The guest's half of counting at both ends: `i8042 watch`, `serial count`, `button count`. Who acts sits outside of the
 //! machine, at the other end of a serial port; it waits for the line `ready` there, and reads there what has arrived.
 
-use super::{commands::Outcome, machine::Machine, terminal, words::Arguments};
+use super::{commands::Outcome, machine::Machine, port::Port, terminal, words::Arguments};
 use alloc::{format, string::String, vec::Vec};
-use framework::{DeviceRef, Gone, Status};
+use framework::{DeviceRef, Status};
 use i8042::I8042;
 use ke::{At, Event, Passive};
 use serial::Serial;
@@ -74,20 +74,20 @@ pub fn count_serial(machine: &mut Machine, mut words: Arguments<'_>, at: &mut At
     let wanted = u64::from(words.number(1..=1 << 24)?);
     let port = port(machine, words)?;
 
-    let before = on(&port, at, |port, at| port.counters(at))?;
+    let before = on(&port.device, at, |port, at| port.counters(at))?;
     let until = at.now() + LIMIT;
     let pause = Event::new();
     let (mut read, mut sum) = (0u64, 0u32);
     tell(&port, "ready\n", at)?;
     let after = loop {
         let mut piece = [0; PIECE];
-        let n = on(&port, at, |port, at| port.try_read(at, &mut piece))?;
+        let n = on(&port.device, at, |port, at| port.try_read(at, &mut piece))?;
         read += n as u64;
         sum = piece[..n].iter().fold(sum, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(*byte)));
         if n > 0 {
             continue;
         }
-        let now = on(&port, at, |port, at| port.counters(at))?;
+        let now = on(&port.device, at, |port, at| port.counters(at))?;
         if now.received - before.received >= wanted && read + (now.dropped - before.dropped) >= wanted {
             break now;
         }
@@ -108,32 +108,30 @@ pub fn count_serial(machine: &mut Machine, mut words: Arguments<'_>, at: &mut At
 }
 
 /// The serial port that the next word, the last, names, if there is one.
-pub fn port_if_named(machine: &Machine, words: Arguments<'_>) -> Result<Option<DeviceRef<Serial>>, String> {
+pub fn port_if_named(machine: &Machine, words: Arguments<'_>) -> Result<Option<Port>, String> {
     if words.is_empty() { Ok(None) } else { port(machine, words).map(Some) }
 }
 
 /// The serial port that the next word, the last, names.
-pub fn port(machine: &Machine, mut words: Arguments<'_>) -> Result<DeviceRef<Serial>, String> {
+pub fn port(machine: &Machine, mut words: Arguments<'_>) -> Result<Port, String> {
     let name: String = words.required("the serial port's name")?.into();
     words.end()?;
     let names =
         || -> Vec<String> { machine.pnp().devices_of::<Serial>().iter().map(|port| port.name().into()).collect() };
-    machine
-        .pnp()
-        .device::<Serial>(&name)
+    Port::open(machine.pnp(), &name)
         .ok_or_else(|| format!("{name}: no serial port has this name; there are {}", names().join(", ")))
 }
 
 /// Says something at the other end of a serial port.
-pub fn tell(port: &DeviceRef<Serial>, text: &str, at: &mut At<'_, Passive>) -> Outcome {
-    let told = on(port, at, |port, at| port.write(at, text.as_bytes()))?;
-    told.map_err(|Gone| format!("{} went away", port.name()))
+pub fn tell(port: &Port, text: &str, at: &mut At<'_, Passive>) -> Outcome {
+    let told = port.file.write(at, text.as_bytes());
+    told.map(|_| ()).map_err(|status| format!("{}: {status}", port.file.name()))
 }
 
 /// Waits until the other end of a serial port says something too: a byte.
-pub fn await_answer(port: &DeviceRef<Serial>, at: &mut At<'_, Passive>) -> Outcome {
-    let answer = on(port, at, |port, at| port.read(at, &mut [0]))?;
-    answer.map(|_| ()).map_err(|Gone| format!("{} went away", port.name()))
+pub fn await_answer(port: &Port, at: &mut At<'_, Passive>) -> Outcome {
+    let answer = port.file.read(at, &mut [0]);
+    answer.map(|_| ()).map_err(|status| format!("{}: {status}", port.file.name()))
 }
 
 /// Does `job` on a device; an error names the device.

@@ -16,7 +16,7 @@ use alloc::{
     string::{String, ToString},
     vec::Vec,
 };
-use framework::Mode;
+use framework::{Dispatching, Mode, QueueInfo, QueueRow};
 use hal_x86_64::{heap, layout, memory};
 use io::{Bar, BarKind};
 use ke::{At, Passive};
@@ -105,6 +105,48 @@ pub fn drivers(machine: &mut Machine, words: Arguments<'_>, at: &mut At<'_, Pass
         let its: Vec<&str> = names.iter().filter(is_its).map(String::as_str).collect();
         let object = json!({ "driver": driver.name(), "devices": its });
         table.add([&driver.name(), &its.len(), &its.join(", ")], object);
+    }
+    print(&table, words, at)
+}
+
+/// The queues, and what is in them.
+pub fn queues(machine: &mut Machine, words: Arguments<'_>, at: &mut At<'_, Passive>) -> Outcome {
+    let columns = &[
+        Text("device"),
+        Text("dispatching"),
+        Text("state"),
+        Number("waiting"),
+        Number("given"),
+        Number("completed"),
+        Number("cancelled"),
+        Text("handler"),
+    ];
+    let mut table = Table::new(columns, "no device has a queue");
+    for QueueRow { device, handler, info } in machine.pnp().queues(at) {
+        let QueueInfo { dispatching, waiting, given, accepts, delivers, returned, cancelled } = info;
+        let dispatching = match dispatching {
+            Dispatching::Parallel(usize::MAX) => "parallel".to_string(),
+            Dispatching::Parallel(most) => format!("parallel, {most}"),
+            Dispatching::Sequential => "sequential".to_string(),
+            Dispatching::Manual => "manual".to_string(),
+        };
+        let state = match (accepts, delivers) {
+            (true, true) => "works",
+            (true, false) => "holds",
+            (false, true) => "drains",
+            (false, false) => "closed",
+        };
+        let object = json!({
+            "device": device,
+            "dispatching": dispatching,
+            "state": state,
+            "waiting": waiting,
+            "given": given,
+            "completed": returned,
+            "cancelled": cancelled,
+            "handler": handler,
+        });
+        table.add([&device, &dispatching, &state, &waiting, &given, &returned, &cancelled, &handler], object);
     }
     print(&table, words, at)
 }

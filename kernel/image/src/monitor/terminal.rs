@@ -6,15 +6,15 @@
 //!
 //! **Invariant:** the driver sends only while the kernel's console is lent, so the two never send at once.
 
+use super::port::Port;
 use alloc::{collections::VecDeque, format, sync::Arc};
 use core::fmt;
-use framework::{DeviceRef, DeviceState, Pnp};
+use framework::{DeviceState, Pnp, Status};
 use hal_x86_64::console;
 use ke::{At, Event, Passive, SpinLock, WaitLock};
-use serial::Serial;
 
 /// The console's serial port, while its driver works for the monitor.
-static PORT: SpinLock<Option<DeviceRef<Serial>>> = SpinLock::new(None);
+static PORT: SpinLock<Option<Port>> = SpinLock::new(None);
 /// Held by who has the driver send.
 static TURN: WaitLock<()> = WaitLock::new(());
 /// Typed and not yet asked for.
@@ -24,6 +24,8 @@ static TYPED: SpinLock<VecDeque<u8>> = SpinLock::new(VecDeque::new());
 const PIECE: usize = 64;
 /// How long the CPU may sleep before the chip is looked at again: no person notices.
 const POLL: u64 = 10_000_000;
+/// Nanoseconds that printing may take: far more than a full queue at 9600 baud.
+const PATIENCE: u64 = 20_000_000_000;
 
 /// Lets the driver of the console's port work for the monitor, if it is started.
 pub fn take(at: &mut At<'_, Passive>, pnp: &Pnp) {
@@ -31,7 +33,11 @@ pub fn take(at: &mut At<'_, Passive>, pnp: &Pnp) {
     let ours = rows.iter().find(|row| {
         row.state == DeviceState::Started && row.acpi.ports.first().is_some_and(|ports| ports.first() == console::COM1)
     });
-    let port = ours.and_then(|row| pnp.device::<Serial>(row.name.as_ref()?));
+    let port = ours.and_then(|row| {
+        let name = row.name.as_ref()?;
+        let port = Port::open(pnp, name)?;
+        Some(Port { file: port.file.with_timeout(PATIENCE), ..port })
+    });
     *PORT.acquire(at) = port;
 }
 
@@ -39,7 +45,7 @@ pub fn take(at: &mut At<'_, Passive>, pnp: &Pnp) {
 pub fn give_back(at: &mut At<'_, Passive>) {
     let Some(port) = PORT.acquire(at).take() else { return };
     // If it is not started any more it has nothing for us.
-    let _ = port.with(at, |serial, at| {
+    let _ = port.device.with(at, |serial, at| {
         serial.hold_received(at);
         let mut piece = [0; PIECE];
         loop {
@@ -60,13 +66,12 @@ pub fn print(at: &mut At<'_, Passive>, text: fmt::Arguments<'_>) {
 }
 
 /// `false`: the driver is not started, or cannot send.
-fn print_through(port: &DeviceRef<Serial>, text: fmt::Arguments<'_>, at: &mut At<'_, Passive>) -> bool {
+fn print_through(port: &Port, text: fmt::Arguments<'_>, at: &mut At<'_, Passive>) -> bool {
     let text = format!("{text}");
     let bytes = text.replace('\n', "\r\n");
     let _turn = TURN.acquire(at);
     let _lent = console::lend(Arc::from(text));
-    let sent = port.with(at, |serial, at| serial.write_through(at, bytes.as_bytes()));
-    sent.flatten().is_ok()
+    port.file.write(at, bytes.as_bytes()).is_ok()
 }
 
 /// The next byte that is typed; waits for it. PASSIVE.
@@ -78,8 +83,10 @@ pub fn next_byte(at: &mut At<'_, Passive>) -> u8 {
         }
         let port = PORT.acquire(at).clone();
         let mut piece = [0; PIECE];
-        match port.map(|port| port.with(at, |serial, at| serial.read(at, &mut piece))) {
-            Some(Ok(Ok(n))) => TYPED.acquire(at).extend(&piece[..n]),
+        match port.map(|port| port.file.read(at, &mut piece)) {
+            Some(Ok(n)) => TYPED.acquire(at).extend(&piece[..n]),
+            // Nothing was typed for long.
+            Some(Err(Status::TimedOut)) => {}
             // There is no driver, or it is being stopped.
             _ => match console::read_byte() {
                 Some(byte) => return byte,
