@@ -262,7 +262,7 @@ fn explorer(what: &str, cpus: usize) -> Explorer {
 }
 
 #[test]
-fn a_dpc_object_runs_once_for_what_queued_it_before_it_started() {
+fn c84_a_dpc_object_runs_once_for_what_queued_it_before_it_started() {
     run_once(1, |machine| {
         workshop(machine, |device, at| {
             on(device, at, |dev, at| {
@@ -279,7 +279,7 @@ fn a_dpc_object_runs_once_for_what_queued_it_before_it_started() {
 }
 
 #[test]
-fn a_cancel_that_waits_leaves_no_dpc_at_work() {
+fn c84_a_cancel_that_waits_leaves_no_dpc_at_work() {
     let answers = Arc::new([AtomicU32::new(0), AtomicU32::new(0)]);
     for cpus in [1, 2] {
         let seen = answers.clone();
@@ -311,7 +311,7 @@ fn a_cancel_that_waits_leaves_no_dpc_at_work() {
 }
 
 #[test]
-fn a_periodic_timer_does_not_drift_and_ends_when_it_is_stopped() {
+fn c81_a_periodic_timer_does_not_drift_and_ends_when_it_is_stopped() {
     run_once(1, |machine| {
         workshop(machine, |device, at| {
             on(device, at, |dev, at| {
@@ -335,7 +335,7 @@ fn a_periodic_timer_does_not_drift_and_ends_when_it_is_stopped() {
 }
 
 #[test]
-fn a_periodic_timer_that_is_started_anew_is_armed_once() {
+fn c81_a_periodic_timer_that_is_started_anew_is_armed_once() {
     for cpus in [1, 2] {
         explorer("periodic timer started anew", cpus).run(|machine| {
             workshop(machine, |device, at| {
@@ -358,7 +358,7 @@ fn a_periodic_timer_that_is_started_anew_is_armed_once() {
 
 /// Whichever comes first; a stop that was in time is the only reason not to run.
 #[test]
-fn a_timer_runs_or_is_stopped() {
+fn c80_a_timer_runs_or_is_stopped() {
     let stopped = Arc::new([AtomicU32::new(0), AtomicU32::new(0)]);
     for cpus in [1, 2] {
         let seen = stopped.clone();
@@ -380,7 +380,7 @@ fn a_timer_runs_or_is_stopped() {
 
 /// The callback starts it again, and so does another thread: what comes while somebody waits for the stop is refused.
 #[test]
-fn a_stop_that_waits_wins_against_all_who_start_it_again() {
+fn c82_a_stop_that_waits_wins_against_all_who_start_it_again() {
     for cpus in [1, 2] {
         explorer("stop and wait against restarts", cpus).run(|machine| {
             workshop(machine, |device, at| {
@@ -402,7 +402,7 @@ fn a_stop_that_waits_wins_against_all_who_start_it_again() {
 }
 
 #[test]
-fn a_passive_timer_runs_at_passive_and_is_waited_for() {
+fn c83_a_passive_timer_runs_at_passive_and_is_waited_for() {
     for cpus in [1, 2] {
         explorer("passive timer", cpus).run(|machine| {
             workshop(machine, |device, at| {
@@ -419,7 +419,7 @@ fn a_passive_timer_runs_at_passive_and_is_waited_for() {
 }
 
 #[test]
-fn a_passive_timer_that_stops_itself_does_not_wait_for_itself() {
+fn c83_a_passive_timer_that_stops_itself_does_not_wait_for_itself() {
     for cpus in [1, 2] {
         explorer("passive timer stops itself", cpus).run(|machine| {
             workshop(machine, |device, at| {
