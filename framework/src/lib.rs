@@ -78,6 +78,9 @@ pub use status::{Result, Status};
 pub use timer::{CanRepeat, EvtSerializedTimerFunc, EvtTimerFunc, Timer, TimerBuilder};
 pub use work_item::{EvtSerializedWorkItemFunc, EvtWorkItemFunc, WorkItem};
 
+#[doc = include_str!("../../docs/objects.md")]
+pub mod objects {}
+
 /// What drivers of ACPI's own hardware name.
 pub mod acpi {
     pub use io::{

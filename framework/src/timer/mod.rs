@@ -79,11 +79,10 @@ impl<H: EvtTimerFunc> Timer<H> {
     /// IRQL <= DISPATCH.
     #[track_caller]
     pub fn start<L: AtMost<Dispatch>>(&self, at: &mut At<'_, L>, due: u64) -> bool {
-        let object = &*self.0;
-        object.stops.with(at, |stops, at| {
-            stops.refused |= stops.waiting > 0;
-            stops.waiting == 0 && object.attached().is_open() && object.engine.start(at, due)
-        })
+        let mut guard = self.0.stops.acquire(at);
+        let (stops, at) = guard.parts();
+        stops.refused |= stops.waiting > 0;
+        stops.waiting == 0 && self.0.attached().is_open() && self.0.engine.start(at, due)
     }
 
     /// WdfTimerStop without waiting. `true`: it was armed, and does not expire any more; a callback may still be about.
@@ -112,17 +111,17 @@ impl<H: EvtTimerFunc> Object<H> {
         if self.engine.is_my_callback(at) {
             return false;
         }
-        let was_armed = self.stops.with(at, |stops, at| {
-            stops.waiting += 1;
-            self.engine.cancel(at)
-        });
+        let mut guard = self.stops.acquire(at);
+        let (stops, raised) = guard.parts();
+        stops.waiting += 1;
+        let was_armed = self.engine.cancel(raised);
+        drop(guard);
         self.engine.flush(at);
-        self.stops.with(at, |stops, _| {
-            stops.waiting -= 1;
-            let refused = stops.refused;
-            stops.refused &= stops.waiting > 0;
-            was_armed || refused
-        })
+        let mut stops = self.stops.acquire(at);
+        stops.waiting -= 1;
+        let refused = stops.refused;
+        stops.refused &= stops.waiting > 0;
+        was_armed || refused
     }
 }
 

@@ -299,7 +299,7 @@ fn what_device_add_made_lives_over_a_restart() {
 }
 
 #[test]
-fn a_work_item_runs_from_start_to_stop_only() {
+fn c85_a_work_item_runs_from_start_to_stop_only() {
     with_ringer(1, |device, at| {
         on(device, at, |dev, at| {
             assert!(!dev.queued_too_early, "the device had not started");

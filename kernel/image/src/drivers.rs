@@ -1,6 +1,7 @@
 //! The drivers that are built into the image.
 
 use crate::{
+    bench::Workbench,
     conformance::Probe,
     stress::{Pair, Restless},
     sweep::Msix,
@@ -16,6 +17,7 @@ const DRIVERS: &[Driver] = &[
     Driver::of::<Pair>(),
     Driver::of::<Restless>(),
     Driver::of::<Msix>(),
+    Driver::of::<Workbench>(),
     Driver::of::<serial::Serial>(),
     Driver::of::<i8042::I8042>(),
     Driver::of::<acpi_button::AcpiButton>(),
@@ -26,7 +28,7 @@ const DRIVERS: &[Driver] = &[
 ];
 
 /// Those that have their devices for tests only.
-const FOR_TESTS: &[&str] = &[FAULTY, Probe::NAME, Pair::NAME, Restless::NAME, Msix::NAME];
+const FOR_TESTS: &[&str] = &[FAULTY, Probe::NAME, Pair::NAME, Restless::NAME, Msix::NAME, Workbench::NAME];
 
 /// Those that `drivers=a,b` on the command line names, in its order; without it all but those for tests.
 pub fn chosen(names: Option<&str>) -> Result<Vec<Driver>, String> {

@@ -47,7 +47,7 @@ pub struct TimerConfig {
     pub tolerable_delay: u64,
 }
 
-/// A timer (KTIMER with its DPC). An armed one keeps itself alive.
+/// A timer (KTIMER with its DPC). An armed one keeps itself alive; one that repeats, until it is cancelled.
 ///
 /// ```
 /// use ke::{At, Passive, Timer, TimerRoutine};

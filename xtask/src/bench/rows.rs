@@ -11,6 +11,7 @@
 //! * A chain is counted from the entry stub to its return.
 //! * Interrupts per million instructions: eight raises in a row, each with all it leads to.
 //! * A sharer of a line that declines is what the second member's interrupt takes beyond the first's.
+//! * An object's callback begins where the driver's own body does; the wrapper that takes a scope's lock counts.
 //! * Draining a DPC is what `n` of them take beyond one, by `n`.
 
 use super::{
@@ -23,6 +24,8 @@ use iced_x86::Mnemonic;
 
 /// The kernel's marker function.
 const MARK: &str = "kernel::bench::window::mark";
+/// The first line of the callbacks of bench's own objects.
+const BODY: &str = "bench_body";
 /// How often in a row a window has what is done eight times.
 const TIMES: f64 = 8.0;
 /// The load of the register's address, before a raise.
@@ -31,8 +34,17 @@ const ADDRESS_LOAD: f64 = 1.0;
 const STORE: f64 = 1.0;
 
 /// The rows whose windows have the same eight times.
-const EIGHT_TIMES: [&str; 7] =
-    ["interrupt_lock", "synchronize", "spin_lock", "mask_unmask", "dpc_insert_1", "dpc_insert_100", "dpc_insert_10000"];
+const EIGHT_TIMES: [&str; 9] = [
+    "interrupt_lock",
+    "synchronize",
+    "spin_lock",
+    "mask_unmask",
+    "dpc_insert_1",
+    "dpc_insert_100",
+    "dpc_insert_10000",
+    "timer_arm_cancel",
+    "wait_lock",
+];
 /// The windows that drain one DPC and so many more.
 const DRAINS: [(&str, f64); 3] = [("dpc_drain_1", 1.0), ("dpc_drain_100", 100.0), ("dpc_drain_10000", 10_000.0)];
 
@@ -100,9 +112,16 @@ pub fn figures(recording: &Recording, code: &Code) -> Result<Vec<Figure>> {
     for name in EIGHT_TIMES {
         figures.push(eighth(name, recording.window(name)?, code)?);
     }
-    for name in ["connect_few", "connect_150"] {
+    for name in ["connect_few", "connect_150", "wait_lock_hand_over"] {
         figures.push(window(name)?.whole(name, code)?);
     }
+    for name in ["dpc_object", "dpc_serialized"] {
+        let object = window(name)?;
+        figures.push(figure(name, 0.0, object.ran[..object.first_in(BODY, 0, code)?].to_vec(), code)?);
+    }
+    let timer = window("timer_fire")?;
+    let stub = timer.entered(code)?;
+    figures.push(figure("timer_fire", 0.0, timer.ran[stub..timer.first_in(BODY, stub, code)?].to_vec(), code)?);
     let one = window("dpc_drain_base")?.whole("dpc_drain_1", code)?;
     for (name, count) in DRAINS {
         figures.push(window(name)?.whole(name, code)?.beyond(&one, count));

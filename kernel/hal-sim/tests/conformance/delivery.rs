@@ -1,10 +1,10 @@
 //! How DPCs, work items and timers are delivered: what is queued again before it starts runs once, what is queued while it
 //! runs runs again, on another CPU perhaps at the same time; and what a flush has waited for.
 
-use crate::support::{MACHINES, coarse, disturbed, spawn};
+use crate::support::{MACHINES, coarse, disturbed, fine, spawn};
 use ke::{
-    At, Dispatch, Dpc, DpcRoutine, Event, Importance, Level, Passive, SpinLock, Timer, TimerRoutine, WorkItem,
-    WorkRoutine, flush_queued_dpcs, thread::ThreadOptions,
+    At, Dispatch, Dpc, DpcRoutine, Event, Importance, Level, Passive, SpinLock, Timer, TimerConfig, TimerRoutine,
+    WorkItem, WorkRoutine, flush_queued_dpcs, thread::ThreadOptions,
 };
 use std::sync::{
     Arc, OnceLock,
@@ -248,5 +248,38 @@ fn a_timer_expires_or_is_cancelled() {
             });
         });
         assert!(expired_before.load(SeqCst) > 0, "in no schedule did the timer expire first");
+    }
+}
+
+/// Also in the middle of an expiry: a start and a cancel find it armed, and after the cancel it does not expire.
+#[test]
+fn c81_a_periodic_timer_is_armed_until_it_is_cancelled() {
+    for cpus in MACHINES {
+        fine("periodic timer", cpus, |machine| {
+            machine.main(|at| {
+                let runs = Arc::new(AtomicU32::new(0));
+                let theirs = runs.clone();
+                let routine = move |_: &mut At<'_, Dispatch>| _ = theirs.fetch_add(1, SeqCst);
+                let config = TimerConfig { period: Some(A_WHILE), tolerable_delay: 0 };
+                let timer = Arc::new(Timer::with(routine, config));
+                let pause = |at: &mut At<'_, Passive>, time| {
+                    assert!(Event::new().wait_timeout(at, time).is_err(), "nobody sets it");
+                };
+                assert!(!timer.start(at, A_WHILE));
+                let again = timer.clone();
+                let other = spawn(at, ThreadOptions::named("other"), move |at| {
+                    assert!(Event::new().wait_timeout(at, A_WHILE).is_err(), "nobody sets it");
+                    assert!(again.start(at, A_WHILE), "it is armed all the time");
+                });
+                pause(at, A_WHILE);
+                other.join(at).expect("no device goes away here");
+                assert!(timer.cancel(at), "it is armed all the time");
+                assert!(!timer.cancel(at), "it was armed once");
+                timer.flush(at);
+                let before = runs.load(SeqCst);
+                pause(at, 3 * A_WHILE);
+                assert_eq!(runs.load(SeqCst), before, "it was cancelled");
+            });
+        });
     }
 }

@@ -6,6 +6,9 @@ mod dpcs;
 mod objects;
 mod rows;
 mod window;
+mod workbench;
+
+pub use workbench::Workbench;
 
 /// Eight times the same in a row, without a loop's instructions between.
 macro_rules! eight_times {
@@ -48,5 +51,6 @@ pub fn run(pnp: &Pnp, at: &mut At<'_, Passive>) -> Result<(), String> {
     objects::chains(at)?;
     objects::connects(at)?;
     dpcs::queue(at);
-    Ok(())
+    workbench::objects(pnp, at)?;
+    workbench::wait_locks(at)
 }

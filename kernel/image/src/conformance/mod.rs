@@ -9,9 +9,11 @@ mod dpcs;
 mod levels;
 mod life;
 mod lines;
+mod objects;
 mod passive;
 mod probe;
 pub mod soft;
+mod turns;
 
 use crate::selftest::crew::Crew;
 use alloc::{format, string::String};
@@ -64,7 +66,7 @@ macro_rules! case {
 use case;
 
 const CASES: &[&[Case]] =
-    &[critical_section::CASES, dpcs::CASES, levels::CASES, passive::CASES, lines::CASES, life::CASES];
+    &[critical_section::CASES, dpcs::CASES, levels::CASES, passive::CASES, lines::CASES, life::CASES, objects::CASES];
 
 /// Runs all cases that this machine can show and prints a line for each. The edu devices are the [`Probe`]'s.
 pub fn run(pnp: &Pnp, at: &mut At<'_, Passive>) -> Outcome {

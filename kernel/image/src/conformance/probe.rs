@@ -1,7 +1,10 @@
 //! The driver of the cases with a real interrupt line: QEMU's `edu` on its line, with up to three interrupt objects that do
 //! what a case has planned, and note what is done to them.
 
-use super::soft::await_that;
+use super::{
+    soft::await_that,
+    turns::{Kind, Objects, Turns},
+};
 use alloc::{format, string::String, vec::Vec};
 use core::mem;
 use framework::{DeviceRef, InterruptRow, LineRow, Pnp, prelude::*};
@@ -97,6 +100,7 @@ impl DriverEntry for Planned {
 pub struct Probe {
     regs: Regs,
     pub plan: InterruptLock<Plan>,
+    pub objects: Objects,
 }
 
 impl Device for Probe {
@@ -114,7 +118,7 @@ impl Device for Probe {
         for (n, share) in shares.into_iter().enumerate().take(objects) {
             hw.interrupt(ProbeInterrupt(n), &plan).line().message(0).share(share).create()?;
         }
-        let probe = Probe { regs, plan };
+        let probe = Probe { regs, plan, objects: Objects::create(hw) };
         probe.note(Step::PrepareHardware, at);
         Ok(probe)
     }
@@ -148,6 +152,11 @@ impl Device for Probe {
 }
 
 impl Probe {
+    /// Makes it interrupt.
+    pub fn raise(&self, at: &mut At<'_, Passive>) {
+        self.regs.raise.write(at, 1);
+    }
+
     fn note(&self, step: Step, at: &mut At<'_, Passive>) {
         self.plan.synchronize(at, |plan, at| plan.note(step, at.irql()));
     }
@@ -160,7 +169,7 @@ impl EvtIsr for ProbeInterrupt {
     type Device = Probe;
     type State = Plan;
     type Level = Dirql;
-    type Deferred = Nothing;
+    type Deferred = ByDpc;
 
     fn evt_isr(&self, probe: &Probe, plan: &mut Plan, irq: &mut IsrCx<'_, Self>) -> Claim {
         plan.asked[self.0] += 1;
@@ -170,6 +179,7 @@ impl EvtIsr for ProbeInterrupt {
             return Claim::NotMine;
         }
         probe.regs.acknowledge.write(irq, status);
+        irq.queue_dpc();
         Claim::Mine
     }
 
@@ -181,6 +191,22 @@ impl EvtIsr for ProbeInterrupt {
     fn evt_disable(&self, _: &Probe, plan: &mut Plan, irq: &mut IsrCx<'_, Self>) -> Result<()> {
         plan.note(Step::Disable(self.0), irq.irql());
         if plan.fails_to_disable == Some(self.0) { Err(PLANNED) } else { Ok(()) }
+    }
+}
+
+impl Serialized for ProbeInterrupt {
+    type Device = Probe;
+    type Data = Turns;
+    type Level = Dispatch;
+
+    fn scope<'a>(&'a self, probe: &'a Probe) -> &'a Scope<Turns> {
+        &probe.objects.swift.scope
+    }
+}
+
+impl EvtSerializedDpc for ProbeInterrupt {
+    fn evt_dpc(&self, probe: &Probe, turns: &mut Turns, irq: &mut DpcCx<'_, Self>) {
+        probe.objects.swift.take(turns, Kind::Interrupt, irq);
     }
 }
 
@@ -249,9 +275,23 @@ impl<'a> Subject<'a> {
         seen
     }
 
+    /// The device, for other threads.
+    pub fn device(&self) -> DeviceRef<Probe> {
+        self.device.clone()
+    }
+
+    /// What `f` does to its objects.
+    pub fn with<R>(
+        &self,
+        at: &mut At<'_, Passive>,
+        f: impl FnOnce(&Objects, &mut At<'_, Passive>) -> R,
+    ) -> Result<R, String> {
+        self.device.with(at, |probe, at| f(&probe.objects, at)).map_err(|status| format!("{status}"))
+    }
+
     /// Makes it interrupt.
     pub fn raise(&self, at: &mut At<'_, Passive>) -> Result<(), String> {
-        self.device.with(at, |probe, at| probe.regs.raise.write(at, 1)).map_err(|status| format!("{status}"))
+        self.device.with(at, |probe, at| probe.raise(at)).map_err(|status| format!("{status}"))
     }
 
     /// Waits until its interrupt was claimed, and gives how often each object was asked since it started.
