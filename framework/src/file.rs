@@ -10,7 +10,7 @@ use crate::{
 };
 use alloc::{sync::Arc, vec, vec::Vec};
 use core::fmt;
-use ke::{At, AtMost, Dispatch, Gone, Passive};
+use ke::{At, AtMost, Dispatch, Gone, MayWait, WaitError};
 
 /// A device that was opened by its name ([`Pnp::open`](crate::Pnp::open)). Keeping it keeps nothing alive: when the device is
 /// stopped or removed, its requests fail.
@@ -48,21 +48,21 @@ impl File {
 
     /// Reads into `into`, as much as the driver gives; how much that was (ZwReadFile). PASSIVE.
     #[track_caller]
-    pub fn read(&self, at: &mut At<'_, Passive>, into: &mut [u8]) -> Result<usize> {
+    pub fn read<L: MayWait>(&self, at: &mut At<'_, L>, into: &mut [u8]) -> Result<usize> {
         let pending = self.submit_read(at, into.len());
         copy_out(self.finish(pending, at)?, into)
     }
 
     /// Writes `data`; how much of it was written (ZwWriteFile). PASSIVE.
     #[track_caller]
-    pub fn write(&self, at: &mut At<'_, Passive>, data: &[u8]) -> Result<usize> {
+    pub fn write<L: MayWait>(&self, at: &mut At<'_, L>, data: &[u8]) -> Result<usize> {
         let pending = self.submit_write(at, data);
         self.finish(pending, at)?.result
     }
 
     /// Asks for what the driver knows by `code`; how much it put into `output` (ZwDeviceIoControlFile). PASSIVE.
     #[track_caller]
-    pub fn control(&self, at: &mut At<'_, Passive>, code: u32, input: &[u8], output: &mut [u8]) -> Result<usize> {
+    pub fn control<L: MayWait>(&self, at: &mut At<'_, L>, code: u32, input: &[u8], output: &mut [u8]) -> Result<usize> {
         let pending = self.submit_control(at, code, input, output.len());
         copy_out(self.finish(pending, at)?, output)
     }
@@ -113,7 +113,7 @@ impl File {
         Pending { packet }
     }
 
-    fn finish(&self, pending: Pending, at: &mut At<'_, Passive>) -> Result<Completion> {
+    fn finish<L: MayWait>(&self, pending: Pending, at: &mut At<'_, L>) -> Result<Completion> {
         let waited = match self.timeout {
             Some(timeout) => pending.wait_timeout(at, timeout),
             None => pending.wait(at).map_err(Into::into),
@@ -152,13 +152,13 @@ impl Pending {
     /// Waits until the request is completed. PASSIVE. `Err`: the thread uses a device that was stopped or removed meanwhile, and
     /// the request is still under way.
     #[track_caller]
-    pub fn wait(&self, at: &mut At<'_, Passive>) -> Result<(), Gone> {
+    pub fn wait<L: MayWait>(&self, at: &mut At<'_, L>) -> Result<(), Gone> {
         self.packet.done.wait(at)
     }
 
     /// The same, for `timeout` nanoseconds at most.
     #[track_caller]
-    pub fn wait_timeout(&self, at: &mut At<'_, Passive>, timeout: u64) -> Result<(), ke::WaitError> {
+    pub fn wait_timeout<L: MayWait>(&self, at: &mut At<'_, L>, timeout: u64) -> Result<(), WaitError> {
         self.packet.done.wait_timeout(at, timeout)
     }
 

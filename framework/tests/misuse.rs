@@ -15,7 +15,7 @@ use std::{
 };
 
 /// The pairs that the project promises: their number may only grow.
-const PROMISED: usize = 68;
+const PROMISED: usize = 80;
 
 #[test]
 fn misuse_pairs() {

@@ -23,7 +23,7 @@ const fn cost(name: &'static str, meaning: &'static str, linux: Option<f64>, bud
 const CONNECT: f64 = 600.0;
 
 /// All rows, in the order of the table.
-pub const ROWS: [Row; 34] = [
+pub const ROWS: [Row; 35] = [
     cost("isr_entry", "raise -> first line of the ISR", Some(225.0), 34.0),
     cost("isr_only", "raise -> back in the interrupted code, ISR only", Some(481.0), 72.0),
     cost("dpc_entry", "raise -> evt_dpc", Some(646.0), 105.0),
@@ -61,6 +61,7 @@ pub const ROWS: [Row; 34] = [
     cost("timer_fire", "timer: clock interrupt -> evt_timer_func", None, 180.0),
     cost("wait_lock", "wait lock pair", None, 24.0),
     cost("wait_lock_hand_over", "wait lock: release -> the waiter has it", None, 240.0),
+    cost("request", "request: submit -> completed, taken, no device", None, 1200.0),
     cost("connect_few", "connect, the drivers' interrupts connected", None, CONNECT),
     cost("connect_150", "connect, 150 interrupts connected", None, CONNECT),
     cost("boot", "boot -> first driver callback", Some(2.1e9), 6e7),

@@ -112,7 +112,7 @@ pub fn figures(recording: &Recording, code: &Code) -> Result<Vec<Figure>> {
     for name in EIGHT_TIMES {
         figures.push(eighth(name, recording.window(name)?, code)?);
     }
-    for name in ["connect_few", "connect_150", "wait_lock_hand_over"] {
+    for name in ["connect_few", "connect_150", "wait_lock_hand_over", "request"] {
         figures.push(window(name)?.whole(name, code)?);
     }
     for name in ["dpc_object", "dpc_serialized"] {

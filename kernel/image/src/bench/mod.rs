@@ -52,5 +52,6 @@ pub fn run(pnp: &Pnp, at: &mut At<'_, Passive>) -> Result<(), String> {
     objects::connects(at)?;
     dpcs::queue(at);
     workbench::objects(pnp, at)?;
+    workbench::requests(pnp, at)?;
     workbench::wait_locks(at)
 }

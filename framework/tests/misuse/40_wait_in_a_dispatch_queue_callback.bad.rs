@@ -1,0 +1,15 @@
+//! A queue callback at DISPATCH cannot wait.
+mod common;
+use common::*;
+
+pub struct X;
+
+impl EvtIo for X {
+    type Device = Dev;
+    type Level = Dispatch;
+
+    fn evt_io_read(&self, dev: &Dev, request: Request<Read>, at: &mut At<'_, Dispatch>) -> Disposed {
+        let _ = dev.ev.wait(at);
+        request.fail(at, Status::Busy)
+    }
+}
