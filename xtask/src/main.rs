@@ -11,6 +11,9 @@ mod ivshmem;
 mod lint;
 mod machine;
 mod new_driver;
+mod newcomer;
+#[cfg(test)]
+mod pages;
 mod qemu_cases;
 mod qemu_lines;
 mod qemu_objects;

@@ -16,6 +16,12 @@ use std::{fs, path::Path, process::ExitCode};
 #[cfg(test)]
 pub use templates::example;
 
+/// What is printed for the driver of [`example`].
+#[cfg(test)]
+pub fn example_report() -> String {
+    report(&"blink".parse().expect("it is a name"), "1234:11e8".parse().expect("these are numbers"))
+}
+
 /// The workspace's own manifest.
 const WORKSPACE: &str = "Cargo.toml";
 /// The manifest of the image, which the driver is built into.
@@ -112,7 +118,7 @@ mod tests {
 
     #[test]
     fn the_report_names_three_commands() {
-        let report = report(&"blink".parse().expect("it is a name"), "1234:11e8".parse().expect("these are numbers"));
+        let report = example_report();
         let commands: Vec<&str> = report.lines().filter_map(|line| line.strip_prefix("  cargo ")).collect();
         assert_eq!(commands, ["test -p blink", "xtask lint", "xtask run --drivers blink"]);
     }
