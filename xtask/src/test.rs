@@ -14,7 +14,7 @@ use crate::{
     symbols::Symbols,
     workspace::{self, BARE_TARGET, Member},
 };
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use std::{
     fs,
     process::{Command, ExitCode, Stdio},
@@ -226,6 +226,7 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use anyhow::bail;
 
     fn member(name: &str, directory: &str) -> Member {
         Member { name: name.into(), directory: directory.into(), dependencies: Vec::new() }
