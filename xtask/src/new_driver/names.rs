@@ -17,8 +17,8 @@ const KEYWORDS: &[&str] = &[
 ];
 /// Crates that are always there.
 const OF_RUST: &[&str] = &["alloc", "core", "proc-macro", "std", "test"];
-/// Modules of the generated crate's tests.
-const OF_THE_TESTS: &[&str] = &["model"];
+/// What the generated crate's own tests are called.
+const OF_THE_TESTS: &[&str] = &["explore", "model"];
 
 /// A driver's name in its three forms: `my-disk`, `my_disk`, `MyDisk`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -191,7 +191,7 @@ mod tests {
         for text in ["fn", "gen", "self", "try"] {
             refused(text, "keyword");
         }
-        for text in ["std", "proc-macro", "model"] {
+        for text in ["std", "proc-macro", "explore", "model"] {
             refused(text, "crate or module");
         }
         for text in ["device", "event", "pending", "irq", "dpc-cx", "result", "wait-lock"] {
