@@ -67,6 +67,15 @@ fn the_page_shows_the_commands_that_the_generator_names() {
     }
 }
 
+/// What the page shows too is run in a copy.
+#[test]
+fn no_command_of_the_readme_makes_a_driver_in_this_workspace() {
+    let in_a_copy = readme::commands(&page(newcomer::PAGE));
+    for command in readme::commands(&page("README.md")).iter().filter(|command| command.contains("new-driver")) {
+        assert!(in_a_copy.contains(command), "`{command}` is not on {}: it would run here", newcomer::PAGE);
+    }
+}
+
 #[test]
 fn links_lead_somewhere() {
     for name in [newcomer::PAGE, MAP] {

@@ -16,12 +16,6 @@ use std::{fs, path::Path, process::ExitCode};
 #[cfg(test)]
 pub use templates::example;
 
-/// What is printed for the driver of [`example`].
-#[cfg(test)]
-pub fn example_report() -> String {
-    report(&"blink".parse().expect("it is a name"), "1234:11e8".parse().expect("these are numbers"))
-}
-
 /// The workspace's own manifest.
 const WORKSPACE: &str = "Cargo.toml";
 /// The manifest of the image, which the driver is built into.
@@ -87,6 +81,12 @@ fn report(name: &DriverName, pci: PciId) -> String {
            cargo xtask run --drivers {name}\n\
          docs/writing-a-driver.md goes on from here.\n"
     )
+}
+
+/// What is printed for the driver of [`example`].
+#[cfg(test)]
+pub fn example_report() -> String {
+    report(&"blink".parse().expect("it is a name"), "1234:11e8".parse().expect("these are numbers"))
 }
 
 #[cfg(test)]
