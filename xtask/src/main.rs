@@ -10,6 +10,10 @@ mod console;
 mod ivshmem;
 mod lint;
 mod machine;
+mod new_driver;
+mod newcomer;
+#[cfg(test)]
+mod pages;
 mod qemu_cases;
 mod qemu_lines;
 mod qemu_objects;
@@ -43,6 +47,8 @@ enum Command {
     Test(test::TestArgs),
     /// Count the instructions of the interrupt path and compare them with the budgets
     Bench(bench::BenchArgs),
+    /// Make a new driver: registers, ISR, DPC, a device model and an exploration test
+    NewDriver(new_driver::NewDriverArgs),
     /// List every `unsafe` with its reason and check the rules that rustc does not know
     Lint,
     /// `test` as an unattended machine runs it
@@ -54,6 +60,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Test(args) => test::test(args),
         Command::Bench(args) => bench::bench(args),
+        Command::NewDriver(args) => new_driver::new_driver(args),
         Command::Lint => lint::lint(),
         Command::Ci => test::ci(),
     };

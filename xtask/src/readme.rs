@@ -1,4 +1,4 @@
-//! The README's commands: whatever a reader may copy is run by a test.
+//! The documentation's commands: whatever a reader may copy is run by a test.
 
 /// The `cargo` lines of the `sh` blocks in `text`, in order, each once. A line that ends in `\` goes on.
 pub fn commands(text: &str) -> Vec<String> {

@@ -20,6 +20,9 @@ use std::{
 /// What runs where nobody can type.
 const DEFAULT_COMMANDS: &str = "devices; edu factorial 12; edu dma; interrupts";
 
+/// The same when the drivers are chosen, since `edu` may not be among them.
+const COMMANDS_FOR_ANY_DRIVER: &str = "devices; interrupts";
+
 /// The time a boot with commands gets. Translated code on a loaded machine is slow; a hang is rare.
 const DEFAULT_LIMIT: Duration = Duration::from_secs(180);
 
@@ -40,6 +43,9 @@ pub struct RunArgs {
     /// RAM, in QEMU's notation
     #[arg(long, default_value = "512M")]
     mem: String,
+    /// Start these drivers alone, separated by `,`: the first that serves a device gets it
+    #[arg(long, value_name = "NAMES")]
+    drivers: Option<String>,
     /// Run these commands of the monitor, separated by `;`, and end
     #[arg(long, value_name = "COMMANDS")]
     exec: Option<String>,
@@ -65,13 +71,15 @@ pub fn run(args: RunArgs) -> Result<ExitCode> {
 
     let at_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let interactive = at_terminal && args.exec.is_none();
+    let commands = if args.drivers.is_some() { COMMANDS_FOR_ANY_DRIVER } else { DEFAULT_COMMANDS };
     let server = args.ivshmem.then(|| Server::listen(IVSHMEM_VECTORS)).transpose()?;
     let mut machine = Machine {
         accel: if states_accel(&args.qemu) { Accel::Stated } else { accel::choose(&qemu, &kernel, &symbols)? },
         smp: args.smp,
         memory: args.mem,
         apic: args.apic,
-        exec: if interactive { None } else { Some(args.exec.unwrap_or_else(|| DEFAULT_COMMANDS.into())) },
+        settings: args.drivers.iter().map(|names| format!(" drivers={names}")).collect(),
+        exec: if interactive { None } else { Some(args.exec.unwrap_or_else(|| commands.into())) },
         extra: args.qemu,
         ..Machine::new(&kernel)
     };

@@ -4,6 +4,7 @@ use crate::{
     accel,
     boot::{self, Console},
     machine::{Accel, Apic},
+    newcomer,
     qemu_cases::{self, Case},
     qemu_outside,
     qemu_stress::{self, Effort},
@@ -13,7 +14,7 @@ use crate::{
     symbols::Symbols,
     workspace::{self, BARE_TARGET, Member},
 };
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use std::{
     fs,
     process::{Command, ExitCode, Stdio},
@@ -58,14 +59,14 @@ pub fn test(args: TestArgs) -> Result<ExitCode> {
     for command in &commands {
         report.step(command, || shell(command));
     }
-    let text = fs::read_to_string(workspace::root().join("README.md"));
-    match text.map(|text| readme::commands(&text)) {
-        Ok(shown) => {
-            for command in shown.iter().filter(|command| !is_run(command, &commands)) {
+    match shown_in("README.md").and_then(|readme| Ok((readme, shown_in(newcomer::PAGE)?))) {
+        Ok((readme, page)) => {
+            for command in readme.iter().filter(|command| !is_run(command, &commands) && !page.contains(command)) {
                 report.step(command, || shell(command));
             }
+            report.step("a new driver, made as its page says", || newcomer::follow(&page));
         }
-        Err(error) => report.step("README.md", || bail!("cannot be read: {error}")),
+        Err(error) => report.step("the commands that the documentation shows", || Err(error)),
     }
     eprintln!("=== boots in QEMU {}", qemu.version);
     match workspace::build_kernel().and_then(|kernel| Ok((Symbols::load(&kernel, &workspace::root())?, kernel))) {
@@ -108,6 +109,12 @@ fn host_commands(members: &[Member]) -> Vec<String> {
     commands.push("cargo xtask lint".into());
     commands.push("cargo xtask bench --check".into());
     commands
+}
+
+/// The commands that `page` shows.
+fn shown_in(page: &str) -> Result<Vec<String>> {
+    let text = fs::read_to_string(workspace::root().join(page)).with_context(|| format!("{page} cannot be read"))?;
+    Ok(readme::commands(&text))
 }
 
 /// Whether a command that the README shows is one that runs anyway.
@@ -219,6 +226,7 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use anyhow::bail;
 
     fn member(name: &str, directory: &str) -> Member {
         Member { name: name.into(), directory: directory.into(), dependencies: Vec::new() }
