@@ -4,3 +4,4 @@ mod clerk;
 mod porter;
 mod races;
 mod simple;
+mod turns;
