@@ -70,6 +70,24 @@ fn cancel_while_queued_and_in_flight() {
     }
 }
 
+/// The second request is forwarded by whoever completes the first, while it is cancelled: it does not stay where it came to.
+#[test]
+fn cancel_against_forward() {
+    use super::clerk::PUT_AWAY;
+    for cpus in [1, 2] {
+        explore("cancel against forward", cpus, Bells::default, |_, file, at| {
+            let read = file.submit_read(at, 4);
+            let put_away = Arc::new(file.submit_control(at, PUT_AWAY, &[], 0));
+            let theirs = put_away.clone();
+            let other = spawn(at, move |at| assert!(theirs.cancel(at)));
+            assert_eq!(end_of(&read, at), Ok(4));
+            put_away.wait(at).expect("it uses no device by reference");
+            assert_eq!(put_away.take(at).map(|end| end.result), Some(Err(Status::Cancelled)));
+            join(other, at);
+        });
+    }
+}
+
 #[test]
 fn a_read_that_takes_too_long_times_out() {
     explore("time-out", 1, Bells::default, |_, file, at| {
