@@ -279,8 +279,8 @@ impl<D: Device> Creator<D> {
 
     /// WdfObjectCreate: a general object with `context`.
     pub fn object<T: EvtObject>(&mut self, context: T) -> Object<T> {
-        let (object, cleanup) = Object::new(context);
-        self.cleanups.push(cleanup);
+        let object = Object::new(context);
+        self.add(object.object());
         object
     }
 }

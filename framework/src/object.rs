@@ -6,8 +6,12 @@
 //!
 //! **Invariant:** the cleanup callback of an object runs exactly once, at PASSIVE, when no other callback of it runs or will run.
 
+use crate::{
+    Device,
+    device::{AnyObject, DeviceObject},
+};
 use alloc::sync::Arc;
-use core::{fmt, ops::Deref};
+use core::{any::type_name, fmt, ops::Deref};
 use ke::{At, Passive};
 
 /// What is told when it is over.
@@ -47,13 +51,31 @@ pub trait EvtObject: Send + Sync + 'static {
 pub struct Object<T: EvtObject>(Arc<T>);
 
 impl<T: EvtObject> Object<T> {
-    pub(crate) fn new(context: T) -> (Self, Arc<dyn Cleanup>) {
-        let context = Arc::new(context);
-        (Object(context.clone()), Arc::new(Kept(context)))
+    pub(crate) fn new(context: T) -> Self {
+        Object(Arc::new(context))
+    }
+
+    pub(crate) fn object<D: Device>(&self) -> Arc<dyn AnyObject<D>> {
+        Arc::new(Kept(self.0.clone()))
     }
 }
 
 struct Kept<T>(Arc<T>);
+
+/// It has no callback that could run on the device.
+impl<T: EvtObject, D: Device> AnyObject<D> for Kept<T> {
+    fn kind(&self) -> &'static str {
+        "Object"
+    }
+
+    fn handler(&self) -> &'static str {
+        type_name::<T>()
+    }
+
+    fn start(&self, _: &Arc<DeviceObject<D>>, _: &mut At<'_, Passive>) {}
+
+    fn stop(&self, _: &mut At<'_, Passive>) {}
+}
 
 impl<T: EvtObject> Cleanup for Kept<T> {
     fn cleanup(&self, at: &mut At<'_, Passive>) {

@@ -246,8 +246,8 @@ impl Pnp {
         self.node(name)?.forgive_interrupt(number, at)
     }
 
-    /// What exists, counted by kind and handler: interrupts, work items, DMA buffers, and what is in quarantine or
-    /// taken of the vectors. PASSIVE.
+    /// What exists, counted by kind and handler: interrupts, DPCs, work items, timers, general objects, DMA buffers, and what is
+    /// in quarantine or taken of the vectors. PASSIVE.
     pub fn objects(&self, at: &mut At<'_, Passive>) -> Vec<ObjectRow> {
         let mut rows: BTreeMap<(&'static str, &'static str), ObjectRow> = BTreeMap::new();
         let mut all: Vec<ObjectRow> = self.nodes().flat_map(|node| node.objects(at)).collect();

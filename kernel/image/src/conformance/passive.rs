@@ -1,4 +1,4 @@
-//! Cases 55 and 57: interrupts whose ISRs run at PASSIVE, and their wait locks.
+//! Cases 55 to 60: interrupts whose ISRs run at PASSIVE, and wait locks.
 
 use super::{
     Case, Outcome, case,
@@ -13,13 +13,14 @@ use core::{
     mem,
     sync::atomic::{AtomicU32, Ordering::Relaxed},
 };
-use ke::{At, Event, InterruptLock, Passive, WaitError, irql, thread::ThreadOptions};
+use ke::{At, Event, InterruptLock, Passive, WaitError, WaitLock, irql, thread::ThreadOptions};
 
 pub const CASES: &[Case] = &[
     case!(c55_a_passive_isr_runs_at_passive_and_may_sleep),
     case!(c55_isrs_that_share_a_wait_lock_never_overlap),
     case!(c55_isrs_with_separate_wait_locks_do_overlap),
     case!(c57_a_wait_lock_is_tried_without_waiting),
+    case!(c60_a_wait_lock_that_stays_taken_times_out),
 ];
 
 /// Nanoseconds that an ISR sleeps.
@@ -119,4 +120,22 @@ fn c57_a_wait_lock_is_tried_without_waiting(at: &mut At<'_, Passive>) -> Outcome
     came?;
     ensure(!tried, || "a lock that another thread holds was given".into())?;
     ensure(lock.try_acquire(at).is_some(), || "a lock that was given back was not given".into())
+}
+
+fn c60_a_wait_lock_that_stays_taken_times_out(at: &mut At<'_, Passive>) -> Outcome {
+    let lock = Arc::new(WaitLock::new(()));
+    let held = lock.acquire(at);
+    let wanted = lock.clone();
+    let mut crew = Crew::default();
+    crew.start(at, ThreadOptions::named("conformance"), move |at| {
+        let start = at.now();
+        let given = [0, NAP].map(|time_out| wanted.acquire_timeout(at, time_out).is_some());
+        let passed = at.now() - start;
+        ensure(given == [false; 2], || "a lock that another thread holds was given".into())?;
+        ensure(passed >= NAP, || format!("a wait of {NAP} ns ended after {passed} ns"))
+    })?;
+    let outcome = crew.finish(at);
+    drop(held);
+    outcome?;
+    ensure(lock.acquire_timeout(at, 0).is_some(), || "a lock that was given back was not given".into())
 }
