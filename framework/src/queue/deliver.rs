@@ -12,6 +12,10 @@ use crate::{Cancel, Request, RequestKind, ScopeLevel, device::DeviceObject};
 use alloc::sync::{Arc, Weak};
 use ke::{At, Dispatch, DpcRoutine, Level, Passive, UpToDispatch, WorkRoutine};
 
+/// So many callbacks who brings a request serves for others; what is left then a work item goes on with, so that neither he nor
+/// his CPU is kept at it for ever.
+const MOST_IN_A_ROW: u32 = 64;
+
 /// Delivers from a DPC.
 pub(crate) struct Later<H: EvtIo>(pub Weak<Queue<H>>);
 
@@ -67,7 +71,7 @@ impl<H: EvtIo> Queue<H> {
         }
     }
 
-    /// Calls the driver until there is nothing to call it for.
+    /// Calls the driver until there is nothing to call it for, or others go on with it.
     fn deliver(&self, at: &mut At<'_, H::Level>) {
         let me = at.thread_id();
         self.with(at, |state| state.enter(me));
@@ -78,9 +82,12 @@ impl<H: EvtIo> Queue<H> {
             }
             next
         };
-        while let Some((work, object)) = self.change(at, next) {
+        for _ in 0..MOST_IN_A_ROW {
+            let Some((work, object)) = self.change(at, next) else { return };
             self.call(work, &object, at);
         }
+        self.change(at, |state| state.leave(me));
+        self.later_at_passive.enqueue(at);
     }
 
     fn call(&self, work: Work, object: &Arc<DeviceObject<H::Device>>, at: &mut At<'_, H::Level>) {

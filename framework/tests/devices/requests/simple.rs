@@ -47,3 +47,18 @@ fn what_does_not_fit_or_is_not_served_says_so() {
         assert_eq!(pnp.open("clerk#1").map(drop), Err(Status::NoSuchDevice));
     });
 }
+
+/// More than anybody serves in a row: a work item goes on with them.
+#[test]
+fn a_long_queue_is_served_to_its_end() {
+    explore("long queue", 2, Bells::default, |pnp, file, at| {
+        let clerk = pnp.device::<Clerk>(NAME).expect("it is there");
+        clerk.with(at, |clerk, at| clerk.requests.stop(at)).expect("it is started");
+        let writes: Vec<_> = (0..200).map(|_| file.submit_write(at, b"x")).collect();
+        clerk.with(at, |clerk, at| clerk.requests.start(at)).expect("it is started");
+        for write in writes {
+            write.wait(at).expect("it uses no device by reference");
+            assert_eq!(write.take(at).map(|end| end.result), Some(Ok(1)));
+        }
+    });
+}
