@@ -73,7 +73,7 @@ impl<D: Device> DeviceAdd<D> for () {
 /// A device with its registers: what every callback is given. All callbacks here run at PASSIVE, one at a time.
 ///
 /// Start: `prepare_hardware`, bus master on, `d0_entry`, interrupts connected and enabled in order of creation,
-/// `post_interrupts_enabled`. Stop: `pre_interrupts_disabled`, interrupts disabled and disconnected in reverse,
+/// `post_interrupts_enabled`, queues. Stop: queues, `pre_interrupts_disabled`, interrupts disabled and disconnected in reverse,
 /// `d0_exit`, bus master off, `release_hardware`. What fails on the way up is unwound the same way. Between start and stop a
 /// device can power down, to D1, D2 or D3, and up again: the same order without `prepare_hardware` and `release_hardware`.
 #[diagnostic::on_unimplemented(message = "`{Self}` is not a device", note = "implement `Device` for it")]
@@ -109,12 +109,13 @@ pub trait Device: Sized + Send + Sync + 'static {
         Ok(())
     }
 
-    /// EvtDeviceD0ExitPreInterruptsDisabled. Interrupts still work.
+    /// EvtDeviceD0ExitPreInterruptsDisabled. Interrupts still work, and power-managed queues give out no requests any more.
     fn pre_interrupts_disabled(&self, at: &mut At<'_, Passive>) {
         let _ = at;
     }
 
-    /// EvtDeviceD0Exit. No callback of any object runs or will run. The last chance to quiet the device.
+    /// EvtDeviceD0Exit. No callback of any object runs or will run, but for queues that are not power-managed, and for the
+    /// cancellation of what the driver keeps ([`EvtIo`]). The last chance to quiet the device.
     fn d0_exit(&self, to: PowerState, at: &mut At<'_, Passive>) {
         let _ = (to, at);
     }
@@ -272,7 +273,7 @@ impl<D: Device> Creator<D> {
         item
     }
 
-    /// A timer of `handler`.
+    /// WdfTimerCreate: a timer of `handler`. It can be started from when the device starts until it stops.
     pub fn timer<H: EvtTimerFunc<Device = D>>(&mut self, handler: H) -> TimerBuilder<'_, H> {
         TimerBuilder::new(self, handler)
     }

@@ -1,19 +1,23 @@
 //! Dirql's driver framework: KMDF's objects in safe Rust.
 //!
 //! A driver implements [`Device`] for the type of its devices and one trait for each callback it wants: [`EvtIsr`],
-//! [`EvtDpc`], [`EvtWorkItem`], [`EvtDpcFunc`], [`EvtWorkItemFunc`], [`EvtTimerFunc`], or their serialized twins. Everything a
-//! callback may do is in its signature:
+//! [`EvtDpc`], [`EvtWorkItem`], [`EvtDpcFunc`], [`EvtWorkItemFunc`], [`EvtTimerFunc`], [`EvtIo`], or their serialized twins.
+//! Everything a callback may do is in its signature:
 //!
 //! * the **token** (`&mut At<'_, L>`, or a context that is one) says at which IRQL it runs, and every call says which
 //!   IRQLs it can be made at: waiting in a DPC does not compile;
 //! * the **state** of an interrupt lives behind its lock: the ISR is handed `&mut`, everybody else synchronizes;
-//! * the **device** is the value that [`Device::prepare_hardware`] built: a callback cannot run without one.
+//! * the **device** is the value that [`Device::prepare_hardware`] built: a callback cannot run without one;
+//! * the data of a **scope** ([`Scope`]) is handed as `&mut` to the callbacks that take turns with it;
+//! * a **request** ([`Request`]) is a value: it can be completed once, and a callback cannot forget it.
 //!
 //! The image builds a table of [`Driver`]s and starts [`Pnp`], which enumerates the bus and takes every device through
-//! its life in KMDF's order. Whoever uses a device from outside does so through a [`DeviceRef`].
+//! its life in KMDF's order. Whoever uses a device from outside does so through a [`DeviceRef`], or asks it by requests through a
+//! [`File`].
 //!
 //! **Invariant:** no callback of a device runs before its `d0_entry` or after its `d0_exit`, and at `release_hardware`
-//! nobody else holds the device.
+//! nobody else holds the device. Only queues do otherwise: those that are not power-managed serve requests as long as the
+//! hardware is prepared, and a request that the driver keeps can be cancelled or stopped while the device sleeps.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]

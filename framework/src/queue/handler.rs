@@ -9,6 +9,30 @@ use ke::{At, Level, Passive};
 ///
 /// A request callback may overlap others of its queue, unless the queue is sequential and the last request is still the
 /// driver's; [`EvtSerializedIo`] never overlaps anything of its scope.
+///
+/// ```
+/// use framework::prelude::*;
+/// # struct Clock;
+/// # impl Device for Clock {
+/// #     const NAME: &'static str = "clock";
+/// #     type Driver = ();
+/// #     type Added = ();
+/// #     fn prepare_hardware(hw: &mut Resources<'_, Self>, _: &mut At<'_, Passive>) -> Result<Self> {
+/// hw.io_queue(Times).takes(RequestKind::Read).parallel(usize::MAX).create()?;
+/// #         Ok(Clock)
+/// #     }
+/// # }
+/// /// Gives the time, in nanoseconds.
+/// struct Times;
+/// impl EvtIo for Times {
+///     type Device = Clock;
+///     type Level = Dispatch;
+///     fn evt_io_read(&self, _: &Clock, request: Request<Read>, at: &mut At<'_, Dispatch>) -> Disposed {
+///         let now = at.now();
+///         request.complete(at, &now.to_le_bytes())
+///     }
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` serves no requests",
     note = "implement `EvtIo` for `{Self}`, or `EvtSerializedIo` if its callbacks belong to a scope"
@@ -25,13 +49,13 @@ pub trait EvtIo: Sized + Send + Sync + 'static {
         request.fail(at, Status::InvalidRequest)
     }
 
-    /// EvtIoWrite.
+    /// EvtIoWrite: as [`Self::evt_io_read`].
     fn evt_io_write(&self, dev: &Self::Device, request: Request<Write>, at: &mut At<'_, Self::Level>) -> Disposed {
         let _ = dev;
         request.fail(at, Status::InvalidRequest)
     }
 
-    /// EvtIoDeviceControl.
+    /// EvtIoDeviceControl: as [`Self::evt_io_read`].
     fn evt_io_device_control(
         &self,
         dev: &Self::Device,
@@ -44,8 +68,8 @@ pub trait EvtIo: Sized + Send + Sync + 'static {
 
     /// EvtRequestCancel: nobody wants the request any more that `which` names. If the driver has parked it, it takes it from
     /// there ([`Parked::take_if`](crate::Parked::take_if)) and fails it with [`Status::Cancelled`]; if it is further on, it
-    /// completes it as usual. A device that goes cancels what its driver still has;
-    /// to the submitter that is [`Status::Gone`].
+    /// completes it as usual. A device that goes cancels what its driver still has; to the submitter that is [`Status::Gone`].
+    /// Also while the device sleeps, if the driver has kept the request: without a look at its registers.
     fn evt_cancel(&self, dev: &Self::Device, which: &Cancel, at: &mut At<'_, Self::Level>) {
         let _ = (dev, which, at);
     }

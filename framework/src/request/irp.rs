@@ -127,7 +127,7 @@ impl<K> Request<K> {
 }
 
 impl Request<Read> {
-    /// How many bytes the submitter has room for.
+    /// How many bytes the submitter has room for (WdfRequestGetParameters).
     pub fn len(&self) -> usize {
         self.irp.output.len()
     }
@@ -166,7 +166,7 @@ impl Request<Write> {
 }
 
 impl Request<Ioctl> {
-    /// What the driver is asked for: its own number.
+    /// What the driver is asked for: its own number (WdfRequestGetParameters).
     pub fn code(&self) -> u32 {
         self.irp.code
     }

@@ -34,7 +34,7 @@ impl fmt::Display for RequestKind {
     }
 }
 
-/// A request whose kind is known at run time: from a manual queue.
+/// A request whose kind is known at run time (WdfRequestGetType): from [`IoQueue::retrieve`](crate::IoQueue::retrieve).
 #[derive(Debug)]
 #[must_use = "a request that is dropped is completed as abandoned"]
 pub enum AnyRequest {

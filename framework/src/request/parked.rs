@@ -12,6 +12,43 @@ use alloc::sync::Arc;
 use core::fmt;
 
 /// A place for one request that waits for the device.
+///
+/// ```
+/// use framework::prelude::*;
+/// # struct Port { desk: Scope<Desk> }
+/// # impl Device for Port {
+/// #     const NAME: &'static str = "port";
+/// #     type Driver = ();
+/// #     type Added = ();
+/// #     fn prepare_hardware(hw: &mut Resources<'_, Self>, _: &mut At<'_, Passive>) -> Result<Self> {
+/// #         hw.io_queue(Reads).takes(RequestKind::Read).create()?;
+/// #         Ok(Port { desk: Scope::new(Desk { reader: Parked::new() }) })
+/// #     }
+/// # }
+/// # struct Reads;
+/// # impl Serialized for Reads {
+/// #     type Device = Port;
+/// #     type Data = Desk;
+/// #     type Level = Dispatch;
+/// #     fn scope<'a>(&'a self, port: &'a Port) -> &'a Scope<Desk> {
+/// #         &port.desk
+/// #     }
+/// # }
+/// /// What the scope guards.
+/// struct Desk {
+///     reader: Parked<Read>,
+/// }
+/// impl EvtSerializedIo for Reads {
+///     fn evt_io_read(&self, _: &Port, desk: &mut Desk, request: Request<Read>, at: &mut At<'_, Dispatch>) -> Disposed {
+///         desk.reader.park(request).unwrap_or_else(|cancelled| cancelled.fail(at, Status::Cancelled))
+///     }
+///     fn evt_cancel(&self, _: &Port, desk: &mut Desk, which: &Cancel, at: &mut At<'_, Dispatch>) {
+///         if let Some(request) = desk.reader.take_if(which) {
+///             let _done = request.fail(at, Status::Cancelled);
+///         }
+///     }
+/// }
+/// ```
 pub struct Parked<K>(Option<Request<K>>);
 
 impl<K> Parked<K> {
