@@ -178,15 +178,15 @@ impl<D: Device> Session<D> {
     /// Takes a device down from wherever it got to. The last error of an interrupt is returned, and stops nothing; all are in
     /// the problems.
     pub fn take_down(mut self, around: &mut Surroundings<'_, D>, why: Down, at: &mut At<'_, Passive>) -> Result<()> {
-        let result = self.power_down(around, why, PowerState::D3Final, at);
+        let mut result = self.power_down(around, why, PowerState::D3Final, at);
         let silent = self.silence(around, at);
         for interrupt in &around.creator.interrupts {
             interrupt.revoke(at);
         }
         self.taken.give_back(around.shared, at);
         for queue in around.creator.queues.iter().rev() {
-            // It was told above that it did not give back its requests; now they go with the device.
-            let _ = queue.detach(at);
+            // Requests that the driver has not given back go with the device.
+            result = note(queue.detach(at), around, at).and(result);
         }
         if let Some(object) = self.device.take() {
             let object = Arc::into_inner(object)

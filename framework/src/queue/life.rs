@@ -46,14 +46,13 @@ impl<H: EvtIo> AnyIoQueue<H::Device> for Queue<H> {
     fn attach(&self, device: &Arc<DeviceObject<H::Device>>, at: &mut At<'_, Passive>) {
         self.with(at, |state| {
             state.device = Some(device.clone());
-            state.powered = !self.config.power_managed;
+            (state.powered, state.purged) = (!self.config.power_managed, false);
         });
         self.kick(&mut at.up_to_dispatch());
     }
 
     fn power_on(&self, at: &mut At<'_, Passive>) {
         let (device, kept) = self.with(at, |state| {
-            state.powered = true;
             let kept: Vec<Arc<Packet>> = state.given().iter().filter(|packet| packet.is_kept()).cloned().collect();
             (state.device.clone(), kept)
         });
@@ -65,6 +64,8 @@ impl<H: EvtIo> AnyIoQueue<H::Device> for Queue<H> {
                 });
             }
         }
+        // Not before: what was there first goes on first.
+        self.with(at, |state| state.powered = true);
         self.kick(&mut at.up_to_dispatch());
     }
 
@@ -74,6 +75,7 @@ impl<H: EvtIo> AnyIoQueue<H::Device> for Queue<H> {
         }
         let device = self.with(at, |state| {
             state.powered = false;
+            state.purged |= action == StopAction::Purge;
             state.device.clone()
         });
         let Some(device) = device else { return Ok(()) };
@@ -98,7 +100,9 @@ impl<H: EvtIo> AnyIoQueue<H::Device> for Queue<H> {
     }
 
     fn detach(&self, at: &mut At<'_, Passive>) -> Result<()> {
-        let given_back = self.power_off(StopAction::Purge, at);
+        // A device that sleeps has not been asked yet.
+        let asked = self.with(at, |state| state.purged);
+        let given_back = if asked { Ok(()) } else { self.power_off(StopAction::Purge, at) };
         self.wait_until(at, None, State::is_quiet);
         let device = self.with(at, |state| state.device.take());
         drop(device);

@@ -67,6 +67,8 @@ pub(super) struct State<D: Device> {
     pub delivering: bool,
     /// The device works, or the queue does not mind.
     pub powered: bool,
+    /// The driver was asked to give back what it has, for this run.
+    pub purged: bool,
     /// For good.
     pub closed: bool,
     /// From prepared to released hardware.
@@ -91,6 +93,7 @@ impl<D: Device> State<D> {
             accepting: true,
             delivering: true,
             powered: false,
+            purged: false,
             closed: false,
             device: None,
             inside: Vec::new(),

@@ -102,7 +102,7 @@ impl<K> Request<K> {
     /// WdfRequestRequeue: back to the head of the queue that gave it. IRQL <= DISPATCH. Of a queue that would give it out again
     /// at once it is refused: only a manual queue, or one that does not deliver now, takes requests back.
     pub fn requeue<L: AtMost<Dispatch>>(mut self, at: &mut At<'_, L>) -> Result<Disposed, Refusal<K>> {
-        let Some(queue) = self.irp.given_by.take() else { return Ok(Disposed(())) };
+        let queue = self.irp.given_by.take().expect("a driver has no request but by a queue, which the request knows");
         queue.take_back(self.irp, &mut at.up_to_dispatch()).map(|()| Disposed(())).map_err(Refusal::of)
     }
 

@@ -11,11 +11,16 @@ const NAME: &str = "odd#0";
 const PUT_BACK: u32 = 1;
 /// Control code: kept, whatever happens: there is no `evt_cancel`.
 const KEEP: u32 = 2;
+/// Control code: served at once, with four bytes.
+const ANSWER: u32 = 3;
+/// A write of this is kept, whatever happens.
+const KEPT: &[u8] = b"keep";
 
 struct Odd {
     regs: Regs,
     irq: Interrupt<Bell>,
     kept: SpinLock<Parked<Ioctl>>,
+    kept_write: SpinLock<Parked<Write>>,
 }
 
 struct Added;
@@ -40,7 +45,8 @@ impl Device for Odd {
     fn prepare_hardware(hw: &mut Resources<'_, Self>, at: &mut At<'_, Passive>) -> Result<Self> {
         let regs = hw.map_bar(at, 0)?;
         let irq = hw.interrupt(Bell, Parked::new()).create()?;
-        Ok(Odd { regs, irq, kept: SpinLock::default() })
+        hw.io_queue(Requests).takes(RequestKind::Write).not_power_managed().create()?;
+        Ok(Odd { regs, irq, kept: SpinLock::default(), kept_write: SpinLock::default() })
     }
 }
 
@@ -61,9 +67,15 @@ impl EvtIo for Requests {
         }
     }
 
-    fn evt_io_write(&self, _: &Odd, request: Request<Write>, at: &mut At<'_, Dispatch>) -> Disposed {
-        let n = request.data().len();
-        request.complete(at, n)
+    fn evt_io_write(&self, odd: &Odd, request: Request<Write>, at: &mut At<'_, Dispatch>) -> Disposed {
+        if request.data() != KEPT {
+            let n = request.data().len();
+            return request.complete(at, n);
+        }
+        match odd.kept_write.acquire(at).park(request) {
+            Ok(parked) => parked,
+            Err(_dropped_here) => panic!("the tests keep one"),
+        }
     }
 
     fn evt_io_device_control(&self, odd: &Odd, request: Request<Ioctl>, at: &mut At<'_, Dispatch>) -> Disposed {
@@ -76,6 +88,7 @@ impl EvtIo for Requests {
                 Ok(parked) => parked,
                 Err(_dropped_here) => panic!("the tests keep one"),
             },
+            ANSWER => request.complete(at, b"four"),
             _ => request.fail(at, Status::InvalidRequest),
         }
     }
@@ -127,14 +140,14 @@ fn a_request_that_is_dropped_at_dirql_is_completed_below_dispatch() {
 fn a_queue_of_device_add_keeps_what_waits_over_a_restart() {
     explore("restart", |pnp, file, at| {
         pnp.stop_device(at, NAME).expect("it is started");
-        let [first, second] = [(); 2].map(|()| file.submit_write(at, b"wait"));
+        let [first, second] = [(); 2].map(|()| file.submit_control(at, ANSWER, &[], 4));
         assert_eq!(pnp.queues(at)[0].info.waiting, 2);
         assert!(second.cancel(at));
         pnp.start_device(at, NAME).expect("it is stopped");
         assert_eq!(end(&first, at), Ok(4));
         assert_eq!(end(&second, at), Err(Status::Cancelled));
         pnp.stop_device(at, NAME).expect("it is started");
-        let last = file.submit_write(at, b"wait");
+        let last = file.submit_control(at, ANSWER, &[], 4);
         pnp.remove_device(at, NAME).expect("it is there");
         assert_eq!(end(&last, at), Err(Status::Gone));
         assert_eq!(file.write(at, b"late"), Err(Status::NoQueue { kind: RequestKind::Write }));
@@ -160,6 +173,22 @@ fn a_request_that_a_driver_keeps_is_told_of_and_ends_with_the_device() {
         assert_eq!(end(&kept, at), Err(Status::Abandoned));
         pnp.start_device(at, NAME).expect("it is stopped");
         assert_eq!(file.write(at, b"on"), Ok(2));
+    });
+}
+
+/// Kept through a sleep because nobody asked for it, it is told of when the device is removed.
+#[test]
+fn a_removal_in_sleep_asks_for_what_the_driver_keeps() {
+    explore("kept in sleep", |pnp, file, at| {
+        pnp.power_down_device(at, NAME, PowerState::D3).expect("it is started");
+        assert_eq!(file.write(at, b"on"), Ok(2), "the queue does not mind");
+        let before = at.now();
+        let kept = file.submit_write(at, KEPT);
+        let removed = pnp.remove_device(at, NAME);
+        assert!(matches!(removed, Err(Status::RequestsKept { count: 1, .. })), "{removed:?}");
+        assert!(at.now() - before < 15_000_000_000, "it was asked once");
+        assert_eq!(end(&kept, at), Err(Status::Abandoned));
+        assert_eq!(pnp.problems(at).len(), 1);
     });
 }
 

@@ -9,7 +9,7 @@
 use super::port::Port;
 use alloc::{collections::VecDeque, format, sync::Arc};
 use core::fmt;
-use framework::{DeviceState, Pnp, Status};
+use framework::{DeviceState, Pnp};
 use hal_x86_64::console;
 use ke::{At, Event, Passive, SpinLock, WaitLock};
 
@@ -35,8 +35,7 @@ pub fn take(at: &mut At<'_, Passive>, pnp: &Pnp) {
     });
     let port = ours.and_then(|row| {
         let name = row.name.as_ref()?;
-        let port = Port::open(pnp, name)?;
-        Some(Port { file: port.file.with_timeout(PATIENCE), ..port })
+        Port::open(pnp, name)
     });
     *PORT.acquire(at) = port;
 }
@@ -71,7 +70,7 @@ fn print_through(port: &Port, text: fmt::Arguments<'_>, at: &mut At<'_, Passive>
     let bytes = text.replace('\n', "\r\n");
     let _turn = TURN.acquire(at);
     let _lent = console::lend(Arc::from(text));
-    port.file.write(at, bytes.as_bytes()).is_ok()
+    port.file.with_timeout(PATIENCE).write(at, bytes.as_bytes()).is_ok()
 }
 
 /// The next byte that is typed; waits for it. PASSIVE.
@@ -85,8 +84,6 @@ pub fn next_byte(at: &mut At<'_, Passive>) -> u8 {
         let mut piece = [0; PIECE];
         match port.map(|port| port.file.read(at, &mut piece)) {
             Some(Ok(n)) => TYPED.acquire(at).extend(&piece[..n]),
-            // Nothing was typed for long.
-            Some(Err(Status::TimedOut)) => {}
             // There is no driver, or it is being stopped.
             _ => match console::read_byte() {
                 Some(byte) => return byte,
