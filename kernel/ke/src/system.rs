@@ -2,12 +2,12 @@
 
 use crate::{
     barrier::Barrier,
+    core_lock::CoreLock,
     interrupt::Registry,
     percpu::PerCpu,
     sched::Dispatcher,
-    spin_lock::SpinLock,
     thread::{Thread, ThreadOptions},
-    watchdog,
+    verifier, watchdog,
     work::WorkPool,
 };
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
@@ -19,12 +19,13 @@ pub struct System {
     cpus: Box<[PerCpu]>,
     idle_threads: Box<[Thread]>,
     pub(crate) dispatcher: Dispatcher,
-    pub(crate) threads: SpinLock<Vec<Arc<Thread>>>,
+    pub(crate) threads: CoreLock<Vec<Arc<Thread>>>,
     pub(crate) work: WorkPool,
     /// Boxed, because its DPCs know its address and the system is moved before it stays.
     pub(crate) barrier: Box<Barrier>,
     pub(crate) connected: Registry,
     pub(crate) watchdog: watchdog::Settings,
+    pub(crate) verifier: verifier::State,
 }
 
 impl System {
@@ -34,11 +35,12 @@ impl System {
             cpus: (0..cpus).map(PerCpu::new).collect(),
             idle_threads: (0..cpus).map(idle).collect(),
             dispatcher: Dispatcher::new(),
-            threads: SpinLock::new(Vec::new()),
+            threads: CoreLock::new(Vec::new()),
             work: WorkPool::new(),
             barrier: Box::new(Barrier::new(cpus)),
             connected: Registry::new(),
             watchdog: watchdog::Settings::default(),
+            verifier: verifier::State::new(),
         });
         for cpu in &system.cpus {
             cpu.place();

@@ -5,13 +5,14 @@
 
 use crate::{
     at::At,
+    core_lock::CoreLock,
     hal::{self, HalRef, Point},
     level::{AtMost, Dispatch, Passive},
     percpu::{self, PerCpu, pending},
     raw_dpc::{DpcKind, RawDpc},
     sched,
-    spin_lock::SpinLock,
     timer_heap::{TimerHeap, TimerKind, TimerNode},
+    verifier,
     wait::WaitBlock,
     work,
 };
@@ -25,17 +26,17 @@ use core::{
 
 /// One CPU's timers and its clock.
 pub(crate) struct ClockQueue {
-    heap: SpinLock<TimerHeap>,
+    heap: CoreLock<TimerHeap>,
     /// The heap's first deadline, for those who hold the dispatcher lock and must not take the heap's.
     next: AtomicU64,
     dpc: RawDpc,
 }
 
-const CLOCK: DpcKind = DpcKind { routine: expire, name: || "clock" };
+const CLOCK: DpcKind = DpcKind::new(expire, || "clock");
 
 impl ClockQueue {
     pub(crate) fn new() -> Self {
-        ClockQueue { heap: SpinLock::new(TimerHeap::new()), next: AtomicU64::new(u64::MAX), dpc: RawDpc::new(&CLOCK) }
+        ClockQueue { heap: CoreLock::new(TimerHeap::new()), next: AtomicU64::new(u64::MAX), dpc: RawDpc::new(&CLOCK) }
     }
 
     /// The clock interrupt, on this CPU.
@@ -193,7 +194,7 @@ pub struct Timer<R: TimerRoutine> {
 struct Object<R> {
     node: TimerNode,
     /// The CPU whose heap it is in, if it is armed.
-    cpu: SpinLock<u32>,
+    cpu: CoreLock<u32>,
     routine: R,
 }
 
@@ -201,7 +202,7 @@ impl<R: TimerRoutine> Timer<R> {
     /// A timer that is not armed.
     pub fn new(routine: R) -> Self {
         let kind: &'static TimerKind = const { &TimerKind { expire: run_it, run: run::<R> } };
-        let object = Arc::new(Object { node: TimerNode::new(kind), cpu: SpinLock::new(0), routine });
+        let object = Arc::new(Object { node: TimerNode::new(kind), cpu: CoreLock::new(0), routine });
         object.node.context.store(Arc::as_ptr(&object).cast_mut().cast(), Relaxed);
         Timer { object }
     }
@@ -259,7 +260,7 @@ unsafe fn run<R: TimerRoutine>(context: *const (), hal: HalRef<'_>) {
     // SAFETY: by the contract; the clock DPC's own token is not used meanwhile.
     let (object, mut at) = unsafe { (Arc::from_raw(context.cast::<Object<R>>()), At::<Dispatch>::mint(hal)) };
     at.note(Point::TimerStart, context.addr());
-    object.routine.expired(&mut at);
+    verifier::callback(&mut at, core::any::type_name::<R>(), |at| object.routine.expired(at));
     at.note(Point::TimerEnd, context.addr());
     if let Some(object) = Arc::into_inner(object) {
         work::drop_at_passive(&mut at, Box::new(object));

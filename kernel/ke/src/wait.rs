@@ -9,10 +9,10 @@
 
 use crate::{
     at::At,
+    core_lock::CoreLock,
     hal::{self, HalRef},
     level::{Dispatch, Passive},
     sched,
-    spin_lock::SpinLock,
     thread::Thread,
     timer::WaitTimer,
     work,
@@ -177,7 +177,7 @@ impl Patience {
 /// thread joins the list that `list` finds, and returns once granted.
 pub(crate) fn wait_on<T>(
     at: &mut At<'_, Passive>,
-    lock: &SpinLock<T>,
+    lock: &CoreLock<T>,
     patience: Patience,
     mut try_take: impl FnMut(&mut T, &mut At<'_, Dispatch>) -> bool,
     list: impl Fn(&mut T) -> &mut WaitList,

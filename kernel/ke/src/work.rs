@@ -10,10 +10,11 @@
 use crate::{
     at::At,
     barrier,
+    core_lock::CoreLock,
     hal::{self, HalRef, Point},
     level::{Dispatch, Level, MayWait, Passive, irql},
-    spin_lock::SpinLock,
     thread::{self, Thread, ThreadOptions},
+    verifier,
     wait::{Patience, WaitList, wait_on},
     work_queue::{Work, WorkQueue},
 };
@@ -39,12 +40,23 @@ pub(crate) struct WorkKind {
 pub(crate) struct RawWork {
     work: Work,
     context: AtomicPtr<()>,
-    kind: &'static WorkKind,
+    kind: AtomicPtr<WorkKind>,
 }
 
 impl RawWork {
     pub(crate) const fn new(kind: &'static WorkKind) -> Self {
+        let kind = AtomicPtr::new(ptr::from_ref(kind).cast_mut());
         RawWork { work: Work::new(), context: AtomicPtr::new(ptr::null_mut()), kind }
+    }
+
+    /// From the next run on. It is not queued.
+    pub(crate) fn set_kind(&self, kind: &'static WorkKind) {
+        self.kind.store(ptr::from_ref(kind).cast_mut(), Relaxed);
+    }
+
+    fn kind(&self) -> &'static WorkKind {
+        // SAFETY: stored from such a reference, in `new` and `set_kind`.
+        unsafe { &*self.kind.load(Relaxed) }
     }
 
     /// Before the first use, where the item stays.
@@ -67,7 +79,13 @@ impl RawWork {
         unsafe { self.work.queue(at, linked) }
     }
 
-    /// Waits until it is neither queued nor running. An item that always queues itself again is never flushed.
+    /// Whether the running thread is in its routine.
+    pub(crate) fn is_mine(&self, at: &At<'_, Passive>) -> bool {
+        ptr::eq(hal::current_thread(at.hal).work_item(), self)
+    }
+
+    /// Waits until it is neither queued nor running. An item that always queues itself again is never flushed. Not from its own
+    /// routine, which would wait for itself.
     pub(crate) fn flush(&self, at: &mut At<'_, Passive>) {
         let pool = &hal::system(at.hal).work;
         let mut idle = false;
@@ -86,11 +104,11 @@ impl RawWork {
 pub(crate) struct WorkPool {
     queue: WorkQueue,
     /// Those who wait for items: woken whenever one of these is idle.
-    flushers: SpinLock<WaitList>,
+    flushers: CoreLock<WaitList>,
     /// The queue of the thread that starts workers, and what asks it to.
     balance: WorkQueue,
     grow: Work,
-    dropped: SpinLock<Vec<Box<dyn DropAtPassive>>>,
+    dropped: CoreLock<Vec<Box<dyn DropAtPassive>>>,
     reaper: RawWork,
 }
 
@@ -100,10 +118,10 @@ impl WorkPool {
     pub(crate) fn new() -> Self {
         WorkPool {
             queue: WorkQueue::new(),
-            flushers: SpinLock::new(WaitList::new()),
+            flushers: CoreLock::new(WaitList::new()),
             balance: WorkQueue::new(),
             grow: Work::new(),
-            dropped: SpinLock::new(Vec::new()),
+            dropped: CoreLock::new(Vec::new()),
             reaper: RawWork::new(&REAPER),
         }
     }
@@ -153,12 +171,12 @@ fn work(at: &mut At<'_, Passive>) {
         let Some(work) = pool.queue.take(at) else { continue };
         // SAFETY: the pool's queue holds the work of `RawWork`s, alive until their routine says that it is done.
         let item = unsafe { &*work.as_ref().context().cast::<RawWork>() };
-        let (kind, context) = (item.kind, item.context.load(Relaxed));
+        let (kind, context) = (item.kind(), item.context.load(Relaxed));
         item.work.begin();
-        me.set_in_work_item(true);
+        me.set_work_item(item);
         // SAFETY: whoever queued it promised that the routine may be called with this context.
         unsafe { (kind.routine)(context, at) };
-        me.set_in_work_item(false);
+        me.set_work_item(ptr::null());
     }
 }
 
@@ -180,14 +198,14 @@ pub fn flush_dropped(at: &mut At<'_, Passive>) {
 /// The running thread is about to wait: if it is a worker with an item, another may have to take its place. Undone by
 /// [`unblocked`].
 pub(crate) fn blocking(at: &mut At<'_, Passive>, thread: &Thread) {
-    if thread.is_in_work_item() {
+    if !thread.work_item().is_null() {
         hal::system(at.hal).work.queue.count_blocked(at, true);
     }
 }
 
 /// The wait is over.
 pub(crate) fn unblocked(at: &mut At<'_, Passive>, thread: &Thread) {
-    if thread.is_in_work_item() {
+    if !thread.work_item().is_null() {
         hal::system(at.hal).work.queue.count_blocked(at, false);
     }
 }
@@ -288,9 +306,16 @@ impl<R: WorkRoutine> WorkItem<R> {
         unsafe { self.object.raw.queue(&mut raised.at, linked) }
     }
 
-    /// WdfWorkItemFlush: waits until it is neither queued nor running. PASSIVE. Not from its own routine.
+    /// WdfWorkItemFlush: waits until it is neither queued nor running. PASSIVE.
+    ///
+    /// From its own routine it returns at once, as KMDF's does: the run would wait for its own end. The verifier reports that.
+    #[track_caller]
     pub fn flush<L: MayWait>(&self, at: &mut At<'_, L>) {
-        self.object.raw.flush(&mut at.as_passive());
+        let at = &mut at.as_passive();
+        if self.object.raw.is_mine(at) {
+            return verifier::note_own_flush(at.hal, core::any::type_name::<R>(), Location::caller());
+        }
+        self.object.raw.flush(at);
     }
 }
 
@@ -300,7 +325,7 @@ unsafe fn run<R: WorkRoutine>(context: *const (), at: &mut At<'_, Passive>) {
     // SAFETY: by the contract.
     let object = unsafe { Arc::from_raw(context.cast::<Object<R>>()) };
     at.note(Point::WorkItemStart, context.addr());
-    object.routine.run(at);
+    verifier::callback(at, core::any::type_name::<R>(), |at| object.routine.run(at));
     at.note(Point::WorkItemEnd, context.addr());
     finished(at, &object.raw);
 }

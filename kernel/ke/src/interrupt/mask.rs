@@ -282,7 +282,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
         Masked { gate: Some(gate) }
     }
 
-    pub(super) fn routine_for(&self, irql: u8) -> DispatchRoutine {
-        if self.lock.ceiling() > irql { serve::single_raised::<R> } else { serve::single::<R> }
+    pub(super) fn routine_for<const V: bool>(&self, irql: u8) -> DispatchRoutine {
+        if self.lock.ceiling() > irql { serve::single_raised::<R, V> } else { serve::single::<R, V> }
     }
 }

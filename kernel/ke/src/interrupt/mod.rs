@@ -11,13 +11,14 @@
 
 use crate::{
     at::At,
+    core_lock::CoreLock,
     dispatch::{self, Head},
     hal::Point,
     interrupt_lock::InterruptLock,
     level::{Dirql, Dispatch, IsrLevel, Level, Passive, irql},
     raw_dpc::{DpcKind, RawDpc},
-    spin_lock::SpinLock,
     storm::{StormCause, StormWatch},
+    verifier::Isr,
     wait_lock::WaitLock,
     work::{RawWork, WorkKind},
 };
@@ -171,7 +172,7 @@ pub struct Interrupt<R: ServiceRoutine> {
     /// Held over connecting, moving and disconnecting.
     setup: WaitLock<()>,
     /// Where it was before it moved, and what it had counted by then.
-    earlier: SpinLock<Vec<(u32, u64)>>,
+    earlier: CoreLock<Vec<(u32, u64)>>,
 }
 
 // SAFETY: the context changes only while nobody can reach it: under the registry's lock before `connected` is set, and
@@ -181,9 +182,12 @@ unsafe impl<R: ServiceRoutine> Sync for Interrupt<R> {}
 unsafe impl<R: ServiceRoutine> Send for Interrupt<R> {}
 
 impl<R: ServiceRoutine> Interrupt<R> {
-    const DPC: DpcKind = DpcKind { routine: serve::run_dpc::<R>, name: R::type_name };
-    const REPORT: DpcKind = DpcKind { routine: serve::report_storm::<R>, name: || "interrupt storm report" };
-    const WORK: WorkKind = WorkKind { routine: serve::run_work_item::<R> };
+    const DPC: DpcKind = DpcKind::new(serve::run_dpc::<R, false>, R::type_name);
+    const VERIFIED_DPC: DpcKind = DpcKind { routine: serve::run_dpc::<R, true>, name: R::type_name, verified: true };
+    const REPORT: DpcKind = DpcKind::new(serve::report_storm::<R>, || "interrupt storm report");
+    const ISR: Isr = Isr { name: R::type_name };
+    const VERIFIED_WORK: WorkKind = WorkKind { routine: serve::run_work_item::<R, true> };
+    const WORK: WorkKind = WorkKind { routine: serve::run_work_item::<R, false> };
 
     /// An interrupt that is not connected (WdfInterruptCreate).
     pub fn new(routine: R, lock: InterruptLock<R::State, R::Level>) -> Arc<Self> {
@@ -198,7 +202,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
             routine,
             work: RawWork::new(const { &Self::WORK }),
             setup: WaitLock::new(()),
-            earlier: SpinLock::new(Vec::new()),
+            earlier: CoreLock::new(Vec::new()),
         });
         let address = Arc::as_ptr(&this).cast::<()>();
         this.dpc.set_context(address);
@@ -244,6 +248,12 @@ impl<R: ServiceRoutine> Interrupt<R> {
         if self.watch.forgive() {
             self.gate.open(at);
         }
+    }
+
+    /// Whether the running thread is in its work item, or in its ISR at PASSIVE or another section of a lock at PASSIVE: so that it
+    /// must not wait for the interrupt's callbacks. PASSIVE.
+    pub fn is_in_callback(&self, at: &At<'_, Passive>) -> bool {
+        self.work.is_mine(at) || self.lock.is_mine(at)
     }
 
     /// How often its ISR ran.

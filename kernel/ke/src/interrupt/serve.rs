@@ -1,4 +1,6 @@
 //! The ways into a driver's callbacks: the ISR from a vector or a line, the DPC, the work item.
+//!
+//! Each is there twice: `V` says whether the [verifier](crate::verifier) watches the callback. Connecting chooses.
 
 use super::{Claim, Interrupt, ServiceRoutine};
 use crate::{
@@ -7,9 +9,16 @@ use crate::{
     hal::{self, HalRef, HalWord, Point, from_word},
     level::{Dirql, Dispatch, Passive, irql},
     raw_dpc::RawDpc,
+    verifier::{self, Site, Watched},
     work,
 };
-use core::{ptr::NonNull, sync::atomic::Ordering::SeqCst};
+use core::{panic::Location, ptr::NonNull, sync::atomic::Ordering::SeqCst};
+
+/// Runs a callback of an `Interrupt<R>`.
+#[inline(always)]
+fn run<R: ServiceRoutine, const V: bool, T>(hal: HalRef<'_>, what: Watched, f: impl FnOnce() -> T) -> T {
+    if V { verifier::watched(hal, what, R::type_name(), f) } else { f() }
+}
 
 impl<R: ServiceRoutine> Interrupt<R> {
     /// The ISR's run under the lock. At the synchronize IRQL.
@@ -17,15 +26,16 @@ impl<R: ServiceRoutine> Interrupt<R> {
     /// # Safety
     /// Called by a dispatch routine at the ceiling, which does not hold the lock.
     #[inline(always)]
-    unsafe fn serve(&self, hal: HalRef<'_>) -> Claim {
+    unsafe fn serve<const V: bool>(&self, hal: HalRef<'_>) -> Claim {
         // SAFETY: by the contract.
         unsafe {
-            self.lock.body().with_word(hal, |state| {
+            self.lock.body().with_word(hal, Site::isr(const { &Self::ISR }), |state| {
                 self.head.count_one();
                 // SAFETY: here code at DIRQL begins on this CPU; `R::Level` is not `Passive`, or it were not connected.
                 let mut at = At::<R::Level>::mint(hal);
                 at.note(Point::IsrStart, self.address());
-                let claim = self.routine.service(self.context(), state, self, &mut at);
+                let service = || self.routine.service(self.context(), state, self, &mut at);
+                let claim = run::<R, V, _>(hal, Watched::Isr, service);
                 at.note(if claim == Claim::Mine { Point::IsrMine } else { Point::IsrNotMine }, self.address());
                 claim
             })
@@ -37,9 +47,9 @@ impl<R: ServiceRoutine> Interrupt<R> {
     /// # Safety
     /// As [`Self::serve`].
     #[inline(always)]
-    unsafe fn serve_alone(&self, hal: HalRef<'_>) {
+    unsafe fn serve_alone<const V: bool>(&self, hal: HalRef<'_>) {
         // SAFETY: the same contract.
-        if unsafe { self.serve(hal) } == Claim::NotMine && self.watch.unclaimed_at(self.head.count()) {
+        if unsafe { self.serve::<V>(hal) } == Claim::NotMine && self.watch.unclaimed_at(self.head.count()) {
             self.head.notice_storm();
         }
     }
@@ -49,9 +59,9 @@ impl<R: ServiceRoutine> Interrupt<R> {
     /// # Safety
     /// As [`Self::serve`].
     #[inline(always)]
-    unsafe fn serve_as_member(&self, hal: HalRef<'_>) -> Claim {
+    unsafe fn serve_as_member<const V: bool>(&self, hal: HalRef<'_>) -> Claim {
         // SAFETY: the same contract.
-        let claim = unsafe { self.serve(hal) };
+        let claim = unsafe { self.serve::<V>(hal) };
         if claim == Claim::NotMine {
             self.watch.count_unclaimed();
         }
@@ -63,36 +73,39 @@ impl<R: ServiceRoutine> Interrupt<R> {
 ///
 /// # Safety
 /// `head` is the head of a connected `Interrupt<R>`, in service at its class.
-pub(super) unsafe extern "sysv64-unwind" fn single<R: ServiceRoutine>(head: *const Head, word: HalWord) {
+pub(super) unsafe extern "sysv64-unwind" fn single<R: ServiceRoutine, const V: bool>(head: *const Head, word: HalWord) {
     // SAFETY: by the contract; the head is the first field, and the stub passes what it was given.
-    unsafe { (*head.cast::<Interrupt<R>>()).serve_alone(from_word(word)) }
+    unsafe { (*head.cast::<Interrupt<R>>()).serve_alone::<V>(from_word(word)) }
 }
 
 /// A lone owner whose lock has a higher ceiling than the vector's class.
 ///
 /// # Safety
 /// As [`single`].
-pub(super) unsafe extern "sysv64-unwind" fn single_raised<R: ServiceRoutine>(head: *const Head, word: HalWord) {
+pub(super) unsafe extern "sysv64-unwind" fn single_raised<R: ServiceRoutine, const V: bool>(
+    head: *const Head,
+    word: HalWord,
+) {
     // SAFETY: the same contract, and the stub passes what it was given.
-    unsafe { raised::<R, _>(head, from_word(word), |this, hal| this.serve_alone(hal)) }
+    unsafe { raised::<R, _>(head, from_word(word), |this, hal| this.serve_alone::<V>(hal)) }
 }
 
 /// As [`single`], for a walk over the members of a line.
 ///
 /// # Safety
 /// As [`single`].
-pub(super) unsafe fn member<R: ServiceRoutine>(head: *const Head, hal: HalRef<'_>) -> Claim {
+pub(super) unsafe fn member<R: ServiceRoutine, const V: bool>(head: *const Head, hal: HalRef<'_>) -> Claim {
     // SAFETY: by the contract; the head is the first field.
-    unsafe { (*head.cast::<Interrupt<R>>()).serve_as_member(hal) }
+    unsafe { (*head.cast::<Interrupt<R>>()).serve_as_member::<V>(hal) }
 }
 
 /// As [`single_raised`], for a walk over the members of a line.
 ///
 /// # Safety
 /// As [`single`].
-pub(super) unsafe fn member_raised<R: ServiceRoutine>(head: *const Head, hal: HalRef<'_>) -> Claim {
+pub(super) unsafe fn member_raised<R: ServiceRoutine, const V: bool>(head: *const Head, hal: HalRef<'_>) -> Claim {
     // SAFETY: the same contract.
-    unsafe { raised::<R, _>(head, hal, |this, hal| this.serve_as_member(hal)) }
+    unsafe { raised::<R, _>(head, hal, |this, hal| this.serve_as_member::<V>(hal)) }
 }
 
 /// Runs `serve` at the ceiling.
@@ -117,7 +130,10 @@ unsafe fn raised<R: ServiceRoutine, T>(
 ///
 /// # Safety
 /// `head` is the head of a connected `Interrupt<R>` whose level is `Passive`, which is not freed before this returns.
-pub(super) unsafe fn at_passive<R: ServiceRoutine>(head: *const Head, at: &mut At<'_, Passive>) -> Claim {
+pub(super) unsafe fn at_passive<R: ServiceRoutine, const V: bool>(
+    head: *const Head,
+    at: &mut At<'_, Passive>,
+) -> Claim {
     // SAFETY: by the contract; the head is the first field.
     let this = unsafe { &*head.cast::<Interrupt<R>>() };
     if this.gate.is_masked() {
@@ -127,12 +143,15 @@ pub(super) unsafe fn at_passive<R: ServiceRoutine>(head: *const Head, at: &mut A
             return Claim::NotMine;
         }
     }
-    let mut guard = this.lock.acquire(at);
+    at.point(Point::AcquireLock, this.lock.address(), Location::caller());
+    let mut guard = this.lock.acquire_as(at, Site::isr(const { &Interrupt::<R>::ISR }));
     let (state, mut at) = guard.parts();
     this.head.count_one();
     at.note(Point::IsrStart, this.address());
+    let hal = at.hal;
     // SAFETY: a member of a line is connected until the line lets it go.
-    let claim = this.routine.service(unsafe { this.context() }, state, this, &mut at);
+    let service = || this.routine.service(unsafe { this.context() }, state, this, &mut at);
+    let claim = run::<R, V, _>(hal, Watched::PassiveIsr, service);
     at.note(if claim == Claim::Mine { Point::IsrMine } else { Point::IsrNotMine }, this.address());
     if claim == Claim::NotMine {
         this.watch.count_unclaimed();
@@ -191,7 +210,7 @@ pub(super) unsafe fn report_storm<R: ServiceRoutine>(dpc: NonNull<RawDpc>, mut a
 
 /// # Safety
 /// As a DPC's routine is called; the DPC's context is an `Interrupt<R>` that is not freed before this returns.
-pub(super) unsafe fn run_dpc<R: ServiceRoutine>(dpc: NonNull<RawDpc>, mut at: At<'_, Dispatch>) {
+pub(super) unsafe fn run_dpc<R: ServiceRoutine, const V: bool>(dpc: NonNull<RawDpc>, mut at: At<'_, Dispatch>) {
     // SAFETY: by the contract.
     let this = unsafe { RawDpc::begin(dpc) };
     // SAFETY: by the contract: disconnecting flushes.
@@ -199,19 +218,19 @@ pub(super) unsafe fn run_dpc<R: ServiceRoutine>(dpc: NonNull<RawDpc>, mut at: At
     // SAFETY: disconnecting flushes this DPC before it takes the context.
     let context = unsafe { this.context() };
     at.note(Point::DpcStart, this.address());
-    this.routine.dpc(context, this, &mut at);
+    run::<R, V, _>(at.hal, Watched::Dpc, || this.routine.dpc(context, this, &mut at));
     at.note(Point::DpcEnd, this.address());
 }
 
 /// # Safety
 /// As [`run_dpc`].
-pub(super) unsafe fn run_work_item<R: ServiceRoutine>(this: *const (), at: &mut At<'_, Passive>) {
+pub(super) unsafe fn run_work_item<R: ServiceRoutine, const V: bool>(this: *const (), at: &mut At<'_, Passive>) {
     // SAFETY: by the contract: disconnecting flushes.
     let this = unsafe { &*this.cast::<Interrupt<R>>() };
     // SAFETY: disconnecting flushes this work item before it takes the context.
     let context = unsafe { this.context() };
     at.note(Point::WorkItemStart, this.address());
-    this.routine.work_item(context, this, at);
+    run::<R, V, _>(at.hal, Watched::WorkItem, || this.routine.work_item(context, this, at));
     at.note(Point::WorkItemEnd, this.address());
     work::finished(at, &this.work);
 }

@@ -1,0 +1,167 @@
+//! The order in which locks are taken, as a graph: under which lock which other one was taken, and where.
+//!
+//! A cycle means that threads of execution that take the locks at the same time wait for each other, even if today they did
+//! not (lockdep's idea). Any IRQL: nothing here allocates or spins.
+//!
+//! **Invariant:** an edge is entered before a path back is looked for: of two that are entered at once, each half of a cycle, one
+//! is found by the other.
+
+use super::site::Site;
+use alloc::boxed::Box;
+use core::{
+    fmt, ptr,
+    sync::atomic::{
+        AtomicPtr, AtomicU32, AtomicUsize,
+        Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
+        fence,
+    },
+};
+
+/// So many edges are remembered; then the oldest is forgotten.
+const MOST_EDGES: usize = 1024;
+/// So many locks are looked at in search of a way back.
+const MOST_VISITED: usize = 64;
+/// So many edges of a cycle are reported.
+const MOST_STEPS: usize = 6;
+
+/// A lock, and where it was taken.
+#[derive(Clone, Copy)]
+pub(crate) struct Taken {
+    pub(crate) id: u32,
+    pub(crate) site: Site,
+}
+
+/// `to` was taken under `from`. Empty while `from` is 0.
+struct Edge {
+    from: AtomicU32,
+    to: AtomicU32,
+    from_site: AtomicPtr<()>,
+    to_site: AtomicPtr<()>,
+}
+
+pub(crate) struct Order {
+    edges: Box<[Edge]>,
+    /// How many were ever entered.
+    entered: AtomicUsize,
+}
+
+/// Locks in a circle, each step a lock and the one that was taken under it.
+#[derive(Clone, Copy)]
+pub(crate) struct Cycle {
+    steps: [Option<(Taken, Taken)>; MOST_STEPS],
+}
+
+impl Order {
+    pub(crate) fn new() -> Self {
+        let edge = |_| Edge {
+            from: AtomicU32::new(0),
+            to: AtomicU32::new(0),
+            from_site: AtomicPtr::default(),
+            to_site: AtomicPtr::default(),
+        };
+        Order { edges: (0..MOST_EDGES).map(edge).collect(), entered: AtomicUsize::new(0) }
+    }
+
+    /// How many are remembered, and how many forgotten.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let entered = self.entered.load(Relaxed);
+        (entered.min(MOST_EDGES), entered.saturating_sub(MOST_EDGES))
+    }
+
+    /// `to` is taken under `from`. `Some`: elsewhere it is the other way round.
+    pub(crate) fn note(&self, from: Taken, to: Taken) -> Option<Cycle> {
+        if self.edges().any(|(known, under)| (known.id, under.id) == (from.id, to.id)) {
+            return None;
+        }
+        let slot = &self.edges[self.entered.fetch_add(1, AcqRel) % MOST_EDGES];
+        slot.from.store(0, Relaxed);
+        slot.to.store(to.id, Release);
+        slot.from_site.store(from.site.word().cast_mut(), Relaxed);
+        slot.to_site.store(to.site.word().cast_mut(), Relaxed);
+        slot.from.store(from.id, Release);
+        fence(SeqCst);
+        self.path(to.id, from.id).map(|mut cycle| {
+            cycle.steps.rotate_right(1);
+            cycle.steps[0] = Some((from, to));
+            cycle
+        })
+    }
+
+    fn edges(&self) -> impl Iterator<Item = (Taken, Taken)> {
+        let entered = self.entered.load(Acquire).min(MOST_EDGES);
+        self.edges[..entered].iter().filter_map(Edge::read)
+    }
+
+    /// The shortest way from `start` to `end`, its first steps.
+    fn path(&self, start: u32, end: u32) -> Option<Cycle> {
+        // What was reached, in order, by which edge, and from which of these.
+        let mut reached: [Option<(u32, Option<(Taken, Taken)>, usize)>; MOST_VISITED] = [None; MOST_VISITED];
+        reached[0] = Some((start, None, 0));
+        let mut count = 1;
+        let mut next = 0;
+        while let Some((id, ..)) = reached.get(next).copied().flatten() {
+            for edge in self.edges().filter(|(from, _)| from.id == id) {
+                let to = edge.1.id;
+                if reached.iter().flatten().any(|&(id, ..)| id == to) || count == MOST_VISITED {
+                    continue;
+                }
+                reached[count] = Some((to, Some(edge), next));
+                if to == end {
+                    return Some(Cycle::back_from(&reached, count));
+                }
+                count += 1;
+            }
+            next += 1;
+        }
+        None
+    }
+}
+
+impl Edge {
+    fn read(&self) -> Option<(Taken, Taken)> {
+        let from = self.from.load(Acquire);
+        let (from_site, to_site) = (self.from_site.load(Relaxed), self.to_site.load(Relaxed));
+        let whole = from != 0 && from_site != ptr::null_mut() && to_site != ptr::null_mut();
+        // SAFETY: not null, so stored by `note`.
+        let site = |word: *mut ()| unsafe { Site::from_word(word) };
+        let to = self.to.load(Relaxed);
+        whole.then(|| (Taken { id: from, site: site(from_site) }, Taken { id: to, site: site(to_site) }))
+    }
+}
+
+impl Cycle {
+    /// The edges that led to the last one reached; of a long way, those next to it.
+    fn back_from(reached: &[Option<(u32, Option<(Taken, Taken)>, usize)>; MOST_VISITED], last: usize) -> Self {
+        let mut steps = [None; MOST_STEPS];
+        let mut count = 0;
+        let mut at = last;
+        while let Some((_, Some(edge), before)) = reached[at] {
+            // Room for the one that closes the circle.
+            if count + 1 < MOST_STEPS {
+                steps[count] = Some(edge);
+                count += 1;
+            }
+            at = before;
+        }
+        steps[..count].reverse();
+        Cycle { steps }
+    }
+}
+
+impl fmt::Display for Cycle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, (from, to)) in self.steps.iter().flatten().enumerate() {
+            let (place, end) = if n == 0 { ("here", "") } else { ("elsewhere", "") };
+            let separator = if n == 0 { "" } else { "; " };
+            write!(
+                f,
+                "{separator}{place} the {} taken {} and under it the {} taken {}{end}",
+                super::kind_of(from.id),
+                from.site,
+                super::kind_of(to.id),
+                to.site
+            )?;
+        }
+        Ok(())
+    }
+}
