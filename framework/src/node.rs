@@ -9,7 +9,7 @@ use crate::{
     hardware::Hardware,
     interrupt::{AnyInterrupt, Down},
     pnp::Shared,
-    session::{Session, Surroundings},
+    session::{Session, Surroundings, watched},
 };
 use alloc::{format, string::String, sync::Arc, vec::Vec};
 use core::{any::Any, fmt, mem};
@@ -68,7 +68,7 @@ impl<D: Device> Node<D> {
     ) -> Self {
         let name = format!("{}#{instance}", D::NAME);
         let mut init = DeviceInit { creator: Creator::new(name.clone()), driver: &**driver, instance };
-        let stage = match D::Added::device_add(&mut init, at) {
+        let stage = match watched::<D, _>("device_add", at, |at| D::Added::device_add(&mut init, at)) {
             Ok(added) => {
                 let mut creator = init.creator;
                 let (interrupts, objects) = (creator.interrupts.len(), creator.objects.len());
@@ -138,7 +138,7 @@ impl<D: Device> Node<D> {
         };
         self.keep_out(at);
         if why == Down::Surprise {
-            session.device().device.surprise_removal(at);
+            watched::<D, _>("surprise_removal", at, |at| session.device().device.surprise_removal(at));
         }
         let result = session.take_down(&mut self.surroundings(&mut added), why, at);
         added.forget_run();

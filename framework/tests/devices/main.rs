@@ -14,3 +14,4 @@ mod rebalance;
 mod removal;
 mod sets;
 mod storms;
+mod verifier;

@@ -432,6 +432,11 @@ impl Machine {
         (level as u8).max(self.cpu().task_priority.get())
     }
 
+    /// The locks that the CPU is known to hold, above PASSIVE: for the end of a sentence.
+    pub(crate) fn held(&self) -> String {
+        ke::entry::held_text(self.port()).to_string()
+    }
+
     /// What runs on the current CPU, for a trace.
     pub(crate) fn who(&self, fiber: FiberId) -> String {
         let Ok(strands) = self.strands.try_borrow() else { return String::new() };

@@ -18,6 +18,7 @@ use crate::{
 };
 use alloc::{boxed::Box, sync::Arc};
 use core::{
+    any::type_name,
     fmt,
     panic::Location,
     ptr::{self, NonNull},
@@ -260,7 +261,7 @@ unsafe fn run<R: TimerRoutine>(context: *const (), hal: HalRef<'_>) {
     // SAFETY: by the contract; the clock DPC's own token is not used meanwhile.
     let (object, mut at) = unsafe { (Arc::from_raw(context.cast::<Object<R>>()), At::<Dispatch>::mint(hal)) };
     at.note(Point::TimerStart, context.addr());
-    verifier::callback(&mut at, core::any::type_name::<R>(), |at| object.routine.expired(at));
+    verifier::callback(&mut at, format_args!("{}", type_name::<R>()), |at| object.routine.expired(at));
     at.note(Point::TimerEnd, context.addr());
     if let Some(object) = Arc::into_inner(object) {
         work::drop_at_passive(&mut at, Box::new(object));

@@ -20,6 +20,7 @@ use crate::{
 };
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{
+    any::type_name,
     fmt,
     panic::Location,
     ptr,
@@ -313,7 +314,7 @@ impl<R: WorkRoutine> WorkItem<R> {
     pub fn flush<L: MayWait>(&self, at: &mut At<'_, L>) {
         let at = &mut at.as_passive();
         if self.object.raw.is_mine(at) {
-            return verifier::note_own_flush(at.hal, core::any::type_name::<R>(), Location::caller());
+            return verifier::note_own_flush(at.hal, format_args!("{}", type_name::<R>()), Location::caller());
         }
         self.object.raw.flush(at);
     }
@@ -325,7 +326,7 @@ unsafe fn run<R: WorkRoutine>(context: *const (), at: &mut At<'_, Passive>) {
     // SAFETY: by the contract.
     let object = unsafe { Arc::from_raw(context.cast::<Object<R>>()) };
     at.note(Point::WorkItemStart, context.addr());
-    verifier::callback(at, core::any::type_name::<R>(), |at| object.routine.run(at));
+    verifier::callback(at, format_args!("{}", type_name::<R>()), |at| object.routine.run(at));
     at.note(Point::WorkItemEnd, context.addr());
     finished(at, &object.raw);
 }

@@ -26,7 +26,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
     pub fn report_inactive(&self, at: &mut At<'_, Passive>) -> bool {
         at.point(Point::Disconnect, self.address(), Location::caller());
         if self.is_in_callback(at) {
-            verifier::report_own_wait(at.hal, R::type_name(), Location::caller());
+            verifier::report_own_wait(at.hal, format_args!("{}", R::type_name()), Location::caller());
         }
         let _setup = self.setup.acquire(at);
         if !self.set_connected(false) {

@@ -350,7 +350,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
     pub fn disconnect(&self, at: &mut At<'_, Passive>) -> Option<R::Context> {
         at.point(Point::Disconnect, self.address(), Location::caller());
         if self.is_in_callback(at) {
-            verifier::report_own_wait(at.hal, R::type_name(), Location::caller());
+            verifier::report_own_wait(at.hal, format_args!("{}", R::type_name()), Location::caller());
         }
         let _setup = self.setup.acquire(at);
         let context = self.detach(at);
@@ -419,7 +419,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
         // DISPATCH, for the lock at PASSIVE.
         let context = self.is_attached().then(|| unsafe { self.context() })?;
         at.note(Point::CallbackStart, self.address());
-        let result = verifier::callback(&mut at, R::type_name(), |at| f(context, state, at));
+        let result = verifier::callback(&mut at, format_args!("{}", R::type_name()), |at| f(context, state, at));
         at.note(Point::CallbackEnd, self.address());
         Some(result)
     }

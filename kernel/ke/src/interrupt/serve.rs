@@ -17,7 +17,7 @@ use core::{panic::Location, ptr::NonNull, sync::atomic::Ordering::SeqCst};
 /// Runs a callback of an `Interrupt<R>`.
 #[inline(always)]
 fn run<R: ServiceRoutine, const V: bool, T>(hal: HalRef<'_>, what: Watched, f: impl FnOnce() -> T) -> T {
-    if V { verifier::watched(hal, what, R::type_name(), f) } else { f() }
+    if V { verifier::watched(hal, what, format_args!("{}", R::type_name()), f) } else { f() }
 }
 
 impl<R: ServiceRoutine> Interrupt<R> {

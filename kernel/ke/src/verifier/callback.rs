@@ -6,7 +6,7 @@ use crate::{
     hal::{self, HalRef},
     level::{Level, irql},
 };
-use core::sync::atomic::Ordering::Relaxed;
+use core::{fmt, sync::atomic::Ordering::Relaxed};
 
 /// Which callback it is, for a report and for how long it may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,10 +44,14 @@ impl Watched {
 /// ```
 /// use ke::{At, Passive, verifier};
 /// fn d0_entry(at: &mut At<'_, Passive>, driver: impl FnOnce(&mut At<'_, Passive>)) {
-///     verifier::callback(at, "evt_d0_entry", driver)
+///     verifier::callback(at, format_args!("d0_entry of edu"), driver)
 /// }
 /// ```
-pub fn callback<'c, L: Level, T>(at: &mut At<'c, L>, name: &str, f: impl FnOnce(&mut At<'c, L>) -> T) -> T {
+pub fn callback<'c, L: Level, T>(
+    at: &mut At<'c, L>,
+    name: fmt::Arguments<'_>,
+    f: impl FnOnce(&mut At<'c, L>) -> T,
+) -> T {
     let hal = at.hal;
     if !is_on(hal) {
         return f(at);
@@ -56,7 +60,7 @@ pub fn callback<'c, L: Level, T>(at: &mut At<'c, L>, name: &str, f: impl FnOnce(
 }
 
 /// Runs `f`, while the verifier is on.
-pub(crate) fn watched<T>(hal: HalRef<'_>, what: Watched, name: &str, f: impl FnOnce() -> T) -> T {
+pub(crate) fn watched<T>(hal: HalRef<'_>, what: Watched, name: fmt::Arguments<'_>, f: impl FnOnce() -> T) -> T {
     let began = Began::now(hal);
     let result = f();
     began.check(hal, what, name);
@@ -85,7 +89,7 @@ impl Began {
         Began { levels, held, waits: hal::current_thread(hal).waits.count(), at: hal.now() }
     }
 
-    fn check(self, hal: HalRef<'_>, what: Watched, name: &str) {
+    fn check(self, hal: HalRef<'_>, what: Watched, name: fmt::Arguments<'_>) {
         if !is_on(hal) {
             return;
         }

@@ -26,6 +26,7 @@ use crate::{
 };
 use alloc::boxed::Box;
 use core::{
+    fmt,
     panic::Location,
     sync::atomic::{
         AtomicBool, AtomicPtr, AtomicU32, AtomicU64,
@@ -249,19 +250,19 @@ pub(crate) fn report_recursion(hal: HalRef<'_>, thread: &Thread, id: &AtomicU32,
 /// A thread is about to end, at PASSIVE: what it owns nobody can give up any more.
 pub(crate) fn check_thread_end(hal: HalRef<'_>, thread: &Thread) {
     if let Some(taken) = thread.waits.from(0).next().filter(|_| is_on(hal)) {
-        report::forgotten(hal, "thread", thread.name(), taken);
+        report::forgotten(hal, "thread", format_args!("{}", thread.name()), taken);
     }
 }
 
 /// The running work item wants to wait for itself, and will not.
-pub(crate) fn note_own_flush(hal: HalRef<'_>, name: &str, location: &'static Location<'static>) {
+pub(crate) fn note_own_flush(hal: HalRef<'_>, name: fmt::Arguments<'_>, location: &'static Location<'static>) {
     if is_on(hal) {
         report::own_flush(hal, name, location);
     }
 }
 
 /// A callback of an interrupt, called `name`, asks for what waits for its own end and cannot be refused.
-pub(crate) fn report_own_wait(hal: HalRef<'_>, name: &str, location: &'static Location<'static>) -> ! {
+pub(crate) fn report_own_wait(hal: HalRef<'_>, name: fmt::Arguments<'_>, location: &'static Location<'static>) -> ! {
     report::own_wait(hal, name, location)
 }
 

@@ -59,7 +59,7 @@ pub(super) fn order(hal: HalRef<'_>, cycle: Cycle) -> ! {
 
 /// A callback returns with a lock held that it took.
 #[cold]
-pub(super) fn forgotten(hal: HalRef<'_>, what: &str, name: &str, taken: Taken) -> ! {
+pub(super) fn forgotten(hal: HalRef<'_>, what: &str, name: fmt::Arguments<'_>, taken: Taken) -> ! {
     hal.bug_check(
         BugCheckKind::Verifier,
         format_args!(
@@ -73,7 +73,7 @@ pub(super) fn forgotten(hal: HalRef<'_>, what: &str, name: &str, taken: Taken) -
 
 /// A callback returns at another IRQL than it began at, and no lock is known that it holds.
 #[cold]
-pub(super) fn level(hal: HalRef<'_>, what: &str, name: &str, before: (u8, u8), after: (u8, u8)) -> ! {
+pub(super) fn level(hal: HalRef<'_>, what: &str, name: fmt::Arguments<'_>, before: (u8, u8), after: (u8, u8)) -> ! {
     hal.bug_check(
         BugCheckKind::Verifier,
         format_args!(
@@ -91,7 +91,7 @@ pub(super) fn level(hal: HalRef<'_>, what: &str, name: &str, before: (u8, u8), a
 
 /// A work item flushes itself.
 #[cold]
-pub(super) fn own_flush(hal: HalRef<'_>, name: &str, location: &Location<'_>) -> ! {
+pub(super) fn own_flush(hal: HalRef<'_>, name: fmt::Arguments<'_>, location: &Location<'_>) -> ! {
     hal.bug_check(
         BugCheckKind::Verifier,
         format_args!(
@@ -103,7 +103,7 @@ pub(super) fn own_flush(hal: HalRef<'_>, name: &str, location: &Location<'_>) ->
 
 /// A callback of an interrupt waits for itself.
 #[cold]
-pub(super) fn own_wait(hal: HalRef<'_>, name: &str, location: &Location<'_>) -> ! {
+pub(super) fn own_wait(hal: HalRef<'_>, name: fmt::Arguments<'_>, location: &Location<'_>) -> ! {
     hal.bug_check(
         BugCheckKind::Verifier,
         format_args!(
@@ -114,7 +114,7 @@ pub(super) fn own_wait(hal: HalRef<'_>, name: &str, location: &Location<'_>) -> 
 
 /// A callback has run for longer than it may, in nanoseconds.
 #[cold]
-pub(super) fn too_long(hal: HalRef<'_>, what: &str, name: &str, ran: u64, longest: u64) -> ! {
+pub(super) fn too_long(hal: HalRef<'_>, what: &str, name: fmt::Arguments<'_>, ran: u64, longest: u64) -> ! {
     hal.bug_check(
         BugCheckKind::Verifier,
         format_args!(

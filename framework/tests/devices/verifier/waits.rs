@@ -1,0 +1,39 @@
+//! Callbacks that wait for themselves.
+
+use super::*;
+
+/// What the driver was told that asked for it.
+fn told(name: &str, fault: Fault, bell: u32) {
+    explorer(name, 2).run(on_device(move |dev, at| {
+        dev.err(fault, bell, at);
+        assert_eq!(dev.outcome.acquire(at).take(), Some(Err(Status::OwnCallback)));
+    }));
+}
+
+#[test]
+fn a_passive_isr_that_disables_its_own_interrupt_is_refused() {
+    told("disabled in its ISR", Fault::DisablesItselfInPassiveIsr, 2);
+}
+
+#[test]
+fn a_work_item_that_disables_its_own_interrupt_is_refused() {
+    told("disabled in its work item", Fault::DisablesItselfInWorkItem, 1);
+}
+
+fn flushes_itself(dev: &Careless, at: &mut At<'_, Passive>) {
+    *dev.fault.acquire(at) = Fault::FlushesItself;
+    dev.served.clear(at);
+    assert!(dev.item.enqueue(at));
+    dev.served.wait(at).expect("the device stays");
+}
+
+#[test]
+fn a_work_item_that_flushes_itself_is_reported() {
+    let failure = found("flushes itself", flushes_itself);
+    assert_says(&failure, "VERIFIER_VIOLATION", &["Item", "by its own run", &line_of("flushes itself")]);
+}
+
+#[test]
+fn without_the_verifier_it_goes_on_at_once() {
+    explorer("flushes itself, unseen", 2).without_verifier().run(on_device(flushes_itself));
+}
