@@ -128,6 +128,15 @@ pub fn cases(kernel: &Path) -> Vec<Case> {
             }
         });
     }
+    for smp in [1, 4] {
+        let checks = [works[0], works[1], Says("the verifier is on: ")];
+        add(format!("under the verifier, {smp} CPUs"), Ending::Success, &checks, &|machine| {
+            machine.smp = smp;
+            machine.settings = " verifier=on".into();
+            machine.exec = Some(format!("{EVERYTHING}; conformance; edu raise 6; verifier status"));
+            machine.extra = on_the_line_of_the_first(3);
+        });
+    }
     add("a command that fails".into(), Ending::CommandFailed, &[], &|machine| {
         machine.exec = Some("no-such-command; devices".into());
     });

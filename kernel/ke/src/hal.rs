@@ -197,6 +197,9 @@ pub enum Point {
     /// An enable or disable callback.
     CallbackStart,
     CallbackEnd,
+    /// From now on the verifier looks at the levels of the object's callbacks as soon as they have ended, until it is
+    /// disconnected.
+    Verified,
     /// What `QueueDpc`, `QueueWorkItem` or `StartTimer` announced will not run for it: it was refused, or taken back.
     DpcUnqueued,
     WorkItemUnqueued,

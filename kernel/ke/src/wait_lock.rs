@@ -109,7 +109,7 @@ impl WaitWord {
             verifier::report_recursion(at.hal, me, &self.id, site);
         }
         if owner & VERIFIED != 0 && verifier::is_on(at.hal) {
-            verifier::before_wait_lock(at.hal, &self.id, site);
+            verifier::before_wait(at.hal, &self.id, site);
         }
         if self.take_marked(at.hal, site) {
             return true;

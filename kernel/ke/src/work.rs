@@ -14,7 +14,7 @@ use crate::{
     hal::{self, HalRef, Point},
     level::{Dispatch, Level, MayWait, Passive, irql},
     thread::{self, Thread, ThreadOptions},
-    verifier,
+    verifier::{self, Callback, Kind, Site, Watched},
     wait::{Patience, WaitList, wait_on},
     work_queue::{Work, WorkQueue},
 };
@@ -24,7 +24,7 @@ use core::{
     fmt,
     panic::Location,
     ptr,
-    sync::atomic::{AtomicPtr, Ordering::Relaxed},
+    sync::atomic::{AtomicPtr, AtomicU32, Ordering::Relaxed},
 };
 
 /// The pool never has more workers than this.
@@ -42,12 +42,15 @@ pub(crate) struct RawWork {
     work: Work,
     context: AtomicPtr<()>,
     kind: AtomicPtr<WorkKind>,
+    /// For the verifier, to which a run is a lock.
+    id: AtomicU32,
 }
 
 impl RawWork {
     pub(crate) const fn new(kind: &'static WorkKind) -> Self {
         let kind = AtomicPtr::new(ptr::from_ref(kind).cast_mut());
-        RawWork { work: Work::new(), context: AtomicPtr::new(ptr::null_mut()), kind }
+        let id = AtomicU32::new(Kind::WorkItem.first_id());
+        RawWork { work: Work::new(), context: AtomicPtr::new(ptr::null_mut()), kind, id }
     }
 
     /// From the next run on. It is not queued.
@@ -80,6 +83,10 @@ impl RawWork {
         unsafe { self.work.queue(at, linked) }
     }
 
+    pub(crate) fn id(&self) -> &AtomicU32 {
+        &self.id
+    }
+
     /// Whether the running thread is in its routine.
     pub(crate) fn is_mine(&self, at: &At<'_, Passive>) -> bool {
         ptr::eq(hal::current_thread(at.hal).work_item(), self)
@@ -87,7 +94,10 @@ impl RawWork {
 
     /// Waits until it is neither queued nor running. An item that always queues itself again is never flushed. Not from its own
     /// routine, which would wait for itself.
-    pub(crate) fn flush(&self, at: &mut At<'_, Passive>) {
+    pub(crate) fn flush(&self, at: &mut At<'_, Passive>, location: &'static Location<'static>) {
+        if verifier::is_on(at.hal) {
+            verifier::before_wait(at.hal, &self.id, Site::line(location));
+        }
         let pool = &hal::system(at.hal).work;
         let mut idle = false;
         while !idle {
@@ -193,7 +203,7 @@ pub(crate) fn finished(at: &mut At<'_, Passive>, item: &RawWork) {
 /// that has ended. PASSIVE.
 pub fn flush_dropped(at: &mut At<'_, Passive>) {
     barrier::flush_queued_dpcs(at);
-    hal::system(at.hal).work.reaper.flush(at);
+    hal::system(at.hal).work.reaper.flush(at, Location::caller());
 }
 
 /// The running thread is about to wait: if it is a worker with an item, another may have to take its place. Undone by
@@ -266,6 +276,10 @@ struct Object<R> {
     routine: R,
 }
 
+impl<R> Object<R> {
+    const CALLBACK: Callback = Callback { what: Watched::WorkItem, name: type_name::<R> };
+}
+
 impl<R: WorkRoutine> WorkItem<R> {
     /// An item that is not queued.
     pub fn new(routine: R) -> Self {
@@ -316,7 +330,7 @@ impl<R: WorkRoutine> WorkItem<R> {
         if self.object.raw.is_mine(at) {
             return verifier::note_own_flush(at.hal, format_args!("{}", type_name::<R>()), Location::caller());
         }
-        self.object.raw.flush(at);
+        self.object.raw.flush(at, Location::caller());
     }
 }
 
@@ -326,7 +340,13 @@ unsafe fn run<R: WorkRoutine>(context: *const (), at: &mut At<'_, Passive>) {
     // SAFETY: by the contract.
     let object = unsafe { Arc::from_raw(context.cast::<Object<R>>()) };
     at.note(Point::WorkItemStart, context.addr());
-    verifier::callback(at, format_args!("{}", type_name::<R>()), |at| object.routine.run(at));
+    match verifier::is_on(at.hal) {
+        true => {
+            let callback = const { &Object::<R>::CALLBACK };
+            verifier::work_item(at.hal, object.raw.id(), callback, || object.routine.run(at));
+        }
+        false => object.routine.run(at),
+    }
     at.note(Point::WorkItemEnd, context.addr());
     finished(at, &object.raw);
 }

@@ -31,8 +31,18 @@ const ADDRESS_LOAD: f64 = 1.0;
 const STORE: f64 = 1.0;
 
 /// The rows whose windows have the same eight times.
-const EIGHT_TIMES: [&str; 7] =
-    ["interrupt_lock", "synchronize", "spin_lock", "mask_unmask", "dpc_insert_1", "dpc_insert_100", "dpc_insert_10000"];
+const EIGHT_TIMES: [&str; 10] = [
+    "interrupt_lock",
+    "synchronize",
+    "spin_lock",
+    "mask_unmask",
+    "dpc_insert_1",
+    "dpc_insert_100",
+    "dpc_insert_10000",
+    "verified_interrupt_lock",
+    "verified_synchronize",
+    "verified_spin_lock",
+];
 /// The windows that drain one DPC and so many more.
 const DRAINS: [(&str, f64); 3] = [("dpc_drain_1", 1.0), ("dpc_drain_100", 100.0), ("dpc_drain_10000", 10_000.0)];
 
@@ -65,6 +75,10 @@ pub fn figures(recording: &Recording, code: &Code) -> Result<Vec<Figure>> {
     figures.extend([whole, figure("queue_dpc", 0.0, queueing, code)?]);
     let each = eighth("per_million", recording.window("storm")?, code)?;
     figures.push(Figure { value: 1e6 / each.value, ..each });
+
+    let verified = window("verified_dpc")?;
+    let raise = verified.raise(code)?;
+    figures.push(raise.until("verified_isr_dpc", raise.back, code)?);
 
     let work = window("work_item")?;
     let raise = work.raise(code)?;

@@ -21,6 +21,8 @@ enum Fault {
     ForgetsInterruptGuardInDpc,
     ForgetsSpinGuardInWorkItem,
     ForgetsWaitGuardInWorkItem,
+    ForgetsAndLowersInWorkItem,
+    TakesLockInWorkItem,
     ForgetsGuardInPassiveIsr,
     TakesOwnLockInPassiveIsr,
     DisablesItselfInPassiveIsr,
@@ -116,6 +118,14 @@ impl EvtWorkItem for ToWork {
         match dev.fault(irq) {
             Fault::ForgetsSpinGuardInWorkItem => std::mem::forget(dev.spin.acquire(irq)), // forgets in evt_work_item
             Fault::ForgetsWaitGuardInWorkItem => std::mem::forget(dev.wait.acquire(irq)), // forgets the wait lock's
+            Fault::ForgetsAndLowersInWorkItem => {
+                std::mem::forget(dev.spin.acquire(irq)); // forgets and goes on
+                dev.served.set(irq);
+            }
+            Fault::TakesLockInWorkItem => {
+                *dev.wait.acquire(irq) += 1; // takes it in the work item
+                dev.served.set(irq);
+            }
             Fault::DisablesItselfInWorkItem => dev.note(dev.by_work.disable(irq), irq),
             _ => dev.served.set(irq),
         }

@@ -37,3 +37,21 @@ fn a_work_item_that_flushes_itself_is_reported() {
 fn without_the_verifier_it_goes_on_at_once() {
     explorer("flushes itself, unseen", 2).without_verifier().run(on_device(flushes_itself));
 }
+
+#[test]
+fn a_lock_held_over_a_flush_of_who_takes_it() {
+    let failure = found("flush under a lock", |dev, at| {
+        dev.err(Fault::TakesLockInWorkItem, 1, at);
+        let _guard = dev.wait.acquire(at); // holds it
+        // Disconnecting waits for the work item.
+        dev.by_work.disable(at).expect("it is enabled");
+    });
+    let said = [
+        "the flush at framework/src/interrupt/object.rs",
+        "the run by the core for the work item",
+        "ToWork",
+        &line_of("takes it in the work item"),
+        &place("waits.rs", include_str!("waits.rs"), "holds it"),
+    ];
+    assert_says(&failure, "VERIFIER_VIOLATION", &said);
+}

@@ -81,7 +81,7 @@ fn c53_a_cpu_that_stays_at_dispatch_is_noticed() {
 
 #[test]
 fn c53_the_line_is_named_that_has_raised() {
-    let line = line!() + 7;
+    let line = line!() + 6;
     let said = bug_check_of("c53 line", 1, |machine| {
         machine.main(|at| {
             watchdog::start(at, WATCHDOG);

@@ -42,7 +42,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
             }
         }
         barrier::twice(at);
-        self.flush_at_passive(at);
+        self.flush_at_passive(at, Location::caller());
         at.note(Point::Disconnected, self.address());
         true
     }
@@ -64,8 +64,8 @@ impl<R: ServiceRoutine> Interrupt<R> {
 
     /// Returns when its work item has run, if it was queued, and no critical section at PASSIVE is left that found it
     /// connected. It is not connected any more, and the barriers have been passed.
-    pub(super) fn flush_at_passive(&self, at: &mut At<'_, Passive>) {
-        self.work.flush(at);
+    pub(super) fn flush_at_passive(&self, at: &mut At<'_, Passive>, location: &'static Location<'static>) {
+        self.work.flush(at, location);
         drop(self.lock.acquire(at));
     }
 

@@ -213,7 +213,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
                 return Err(ConnectError::VectorTaken { cpu, vector });
             }
             if V {
-                self.watch_deferred();
+                self.watch_deferred(hal);
             }
             // SAFETY: not connected, and under the registry's lock.
             unsafe { self.attach(hal, attached, irql, context) };
@@ -261,13 +261,13 @@ impl<R: ServiceRoutine> Interrupt<R> {
                 return Err(ConnectError::Connected);
             }
             if verified {
-                self.watch_deferred();
+                self.watch_deferred(hal);
             }
             // SAFETY: not connected, and under the registry's lock.
             unsafe { self.attach(hal, attached, irql, context) };
             Ok(())
         })?;
-        let ask = if verified { self.ask::<true>(irql) } else { self.ask::<false>(irql) };
+        let ask = self.ask(irql, verified);
         let member =
             Member { head: Arc::as_ptr(self).cast(), ask, shares, active: true, moved: moving::note_moved::<R> };
         self.gate.settle(at);
@@ -279,16 +279,20 @@ impl<R: ServiceRoutine> Interrupt<R> {
     }
 
     /// How a line of class `irql` asks it.
-    fn ask<const V: bool>(&self, irql: u8) -> Ask {
-        match R::Level::PASSIVE {
-            true => Ask::AtPassive(serve::at_passive::<R, V>),
-            false if self.lock.ceiling() > irql => Ask::AtDirql(serve::member_raised::<R, V>),
-            false => Ask::AtDirql(serve::member::<R, V>),
+    fn ask(&self, irql: u8, verified: bool) -> Ask {
+        match (self.lock.ceiling() > irql, verified) {
+            _ if R::Level::PASSIVE && verified => Ask::AtPassive(serve::at_passive_verified::<R>),
+            _ if R::Level::PASSIVE => Ask::AtPassive(serve::at_passive::<R>),
+            (false, false) => Ask::AtDirql(serve::member::<R>),
+            (true, false) => Ask::AtDirql(serve::member_raised::<R>),
+            (false, true) => Ask::AtDirql(serve::member_verified::<R>),
+            (true, true) => Ask::AtDirql(serve::member_raised_verified::<R>),
         }
     }
 
     /// From here on the verifier watches its DPC and its work item. Neither is queued: it is not connected yet.
-    fn watch_deferred(&self) {
+    fn watch_deferred(&self, hal: HalRef<'_>) {
+        hal.point(Point::Verified, self.address(), Location::caller());
         self.dpc.set_kind(const { &Self::VERIFIED_DPC });
         self.work.set_kind(const { &Self::VERIFIED_WORK });
     }
@@ -359,6 +363,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
     }
 
     /// With `setup` held.
+    #[track_caller]
     fn detach(&self, at: &mut At<'_, Passive>) -> Option<R::Context> {
         if !self.is_attached() {
             return None;
@@ -384,7 +389,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
             // A storm is over with the connection.
             self.gate.forget_mask();
         }
-        self.flush_at_passive(at);
+        self.flush_at_passive(at, Location::caller());
         self.leave_deferred();
         // SAFETY: no callback is left, and nobody enters: it is not connected.
         let context = unsafe { (*self.context.get()).take() };

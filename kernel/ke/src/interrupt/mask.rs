@@ -283,6 +283,11 @@ impl<R: ServiceRoutine> Interrupt<R> {
     }
 
     pub(super) fn routine_for<const V: bool>(&self, irql: u8) -> DispatchRoutine {
-        if self.lock.ceiling() > irql { serve::single_raised::<R, V> } else { serve::single::<R, V> }
+        match (self.lock.ceiling() > irql, V) {
+            (false, false) => serve::single::<R>,
+            (true, false) => serve::single_raised::<R>,
+            (false, true) => serve::single_verified::<R>,
+            (true, true) => serve::single_raised_verified::<R>,
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The ways into a driver's callbacks: the ISR from a vector or a line, the DPC, the work item.
 //!
-//! Each is there twice: `V` says whether the [verifier](crate::verifier) watches the callback. Connecting chooses.
+//! Each has a twin for interrupts that the [verifier](crate::verifier) watches; connecting chooses. A twin calls the other as a whole:
+//! with the driver's code in both, the compiler would inline it into neither.
 
 use super::{Claim, Interrupt, ServiceRoutine};
 use crate::{
@@ -9,16 +10,10 @@ use crate::{
     hal::{self, HalRef, HalWord, Point, from_word},
     level::{Dirql, Dispatch, Passive, irql},
     raw_dpc::RawDpc,
-    verifier::{self, Site, Watched},
+    verifier::{self, Site},
     work,
 };
 use core::{panic::Location, ptr::NonNull, sync::atomic::Ordering::SeqCst};
-
-/// Runs a callback of an `Interrupt<R>`.
-#[inline(always)]
-fn run<R: ServiceRoutine, const V: bool, T>(hal: HalRef<'_>, what: Watched, f: impl FnOnce() -> T) -> T {
-    if V { verifier::watched(hal, what, format_args!("{}", R::type_name()), f) } else { f() }
-}
 
 impl<R: ServiceRoutine> Interrupt<R> {
     /// The ISR's run under the lock. At the synchronize IRQL.
@@ -26,16 +21,15 @@ impl<R: ServiceRoutine> Interrupt<R> {
     /// # Safety
     /// Called by a dispatch routine at the ceiling, which does not hold the lock.
     #[inline(always)]
-    unsafe fn serve<const V: bool>(&self, hal: HalRef<'_>) -> Claim {
+    unsafe fn serve(&self, hal: HalRef<'_>) -> Claim {
         // SAFETY: by the contract.
         unsafe {
-            self.lock.body().with_word(hal, Site::isr(const { &Self::ISR }), |state| {
+            self.lock.body().with_word(hal, Site::callback(const { &Self::ISR }), |state| {
                 self.head.count_one();
                 // SAFETY: here code at DIRQL begins on this CPU; `R::Level` is not `Passive`, or it were not connected.
                 let mut at = At::<R::Level>::mint(hal);
                 at.note(Point::IsrStart, self.address());
-                let service = || self.routine.service(self.context(), state, self, &mut at);
-                let claim = run::<R, V, _>(hal, Watched::Isr, service);
+                let claim = self.routine.service(self.context(), state, self, &mut at);
                 at.note(if claim == Claim::Mine { Point::IsrMine } else { Point::IsrNotMine }, self.address());
                 claim
             })
@@ -47,9 +41,9 @@ impl<R: ServiceRoutine> Interrupt<R> {
     /// # Safety
     /// As [`Self::serve`].
     #[inline(always)]
-    unsafe fn serve_alone<const V: bool>(&self, hal: HalRef<'_>) {
+    unsafe fn serve_alone(&self, hal: HalRef<'_>) {
         // SAFETY: the same contract.
-        if unsafe { self.serve::<V>(hal) } == Claim::NotMine && self.watch.unclaimed_at(self.head.count()) {
+        if unsafe { self.serve(hal) } == Claim::NotMine && self.watch.unclaimed_at(self.head.count()) {
             self.head.notice_storm();
         }
     }
@@ -59,9 +53,9 @@ impl<R: ServiceRoutine> Interrupt<R> {
     /// # Safety
     /// As [`Self::serve`].
     #[inline(always)]
-    unsafe fn serve_as_member<const V: bool>(&self, hal: HalRef<'_>) -> Claim {
+    unsafe fn serve_as_member(&self, hal: HalRef<'_>) -> Claim {
         // SAFETY: the same contract.
-        let claim = unsafe { self.serve::<V>(hal) };
+        let claim = unsafe { self.serve(hal) };
         if claim == Claim::NotMine {
             self.watch.count_unclaimed();
         }
@@ -73,39 +67,36 @@ impl<R: ServiceRoutine> Interrupt<R> {
 ///
 /// # Safety
 /// `head` is the head of a connected `Interrupt<R>`, in service at its class.
-pub(super) unsafe extern "sysv64-unwind" fn single<R: ServiceRoutine, const V: bool>(head: *const Head, word: HalWord) {
+pub(super) unsafe extern "sysv64-unwind" fn single<R: ServiceRoutine>(head: *const Head, word: HalWord) {
     // SAFETY: by the contract; the head is the first field, and the stub passes what it was given.
-    unsafe { (*head.cast::<Interrupt<R>>()).serve_alone::<V>(from_word(word)) }
+    unsafe { (*head.cast::<Interrupt<R>>()).serve_alone(from_word(word)) }
 }
 
 /// A lone owner whose lock has a higher ceiling than the vector's class.
 ///
 /// # Safety
 /// As [`single`].
-pub(super) unsafe extern "sysv64-unwind" fn single_raised<R: ServiceRoutine, const V: bool>(
-    head: *const Head,
-    word: HalWord,
-) {
+pub(super) unsafe extern "sysv64-unwind" fn single_raised<R: ServiceRoutine>(head: *const Head, word: HalWord) {
     // SAFETY: the same contract, and the stub passes what it was given.
-    unsafe { raised::<R, _>(head, from_word(word), |this, hal| this.serve_alone::<V>(hal)) }
+    unsafe { raised::<R, _>(head, from_word(word), |this, hal| this.serve_alone(hal)) }
 }
 
 /// As [`single`], for a walk over the members of a line.
 ///
 /// # Safety
 /// As [`single`].
-pub(super) unsafe fn member<R: ServiceRoutine, const V: bool>(head: *const Head, hal: HalRef<'_>) -> Claim {
+pub(super) unsafe fn member<R: ServiceRoutine>(head: *const Head, hal: HalRef<'_>) -> Claim {
     // SAFETY: by the contract; the head is the first field.
-    unsafe { (*head.cast::<Interrupt<R>>()).serve_as_member::<V>(hal) }
+    unsafe { (*head.cast::<Interrupt<R>>()).serve_as_member(hal) }
 }
 
 /// As [`single_raised`], for a walk over the members of a line.
 ///
 /// # Safety
 /// As [`single`].
-pub(super) unsafe fn member_raised<R: ServiceRoutine, const V: bool>(head: *const Head, hal: HalRef<'_>) -> Claim {
+pub(super) unsafe fn member_raised<R: ServiceRoutine>(head: *const Head, hal: HalRef<'_>) -> Claim {
     // SAFETY: the same contract.
-    unsafe { raised::<R, _>(head, hal, |this, hal| this.serve_as_member::<V>(hal)) }
+    unsafe { raised::<R, _>(head, hal, |this, hal| this.serve_as_member(hal)) }
 }
 
 /// Runs `serve` at the ceiling.
@@ -130,10 +121,7 @@ unsafe fn raised<R: ServiceRoutine, T>(
 ///
 /// # Safety
 /// `head` is the head of a connected `Interrupt<R>` whose level is `Passive`, which is not freed before this returns.
-pub(super) unsafe fn at_passive<R: ServiceRoutine, const V: bool>(
-    head: *const Head,
-    at: &mut At<'_, Passive>,
-) -> Claim {
+pub(super) unsafe fn at_passive<R: ServiceRoutine>(head: *const Head, at: &mut At<'_, Passive>) -> Claim {
     // SAFETY: by the contract; the head is the first field.
     let this = unsafe { &*head.cast::<Interrupt<R>>() };
     if this.gate.is_masked() {
@@ -144,14 +132,12 @@ pub(super) unsafe fn at_passive<R: ServiceRoutine, const V: bool>(
         }
     }
     at.point(Point::AcquireLock, this.lock.address(), Location::caller());
-    let mut guard = this.lock.acquire_as(at, Site::isr(const { &Interrupt::<R>::ISR }));
+    let mut guard = this.lock.acquire_as(at, Site::callback(const { &Interrupt::<R>::PASSIVE_ISR }));
     let (state, mut at) = guard.parts();
     this.head.count_one();
     at.note(Point::IsrStart, this.address());
-    let hal = at.hal;
     // SAFETY: a member of a line is connected until the line lets it go.
-    let service = || this.routine.service(unsafe { this.context() }, state, this, &mut at);
-    let claim = run::<R, V, _>(hal, Watched::PassiveIsr, service);
+    let claim = this.routine.service(unsafe { this.context() }, state, this, &mut at);
     at.note(if claim == Claim::Mine { Point::IsrMine } else { Point::IsrNotMine }, this.address());
     if claim == Claim::NotMine {
         this.watch.count_unclaimed();
@@ -210,7 +196,7 @@ pub(super) unsafe fn report_storm<R: ServiceRoutine>(dpc: NonNull<RawDpc>, mut a
 
 /// # Safety
 /// As a DPC's routine is called; the DPC's context is an `Interrupt<R>` that is not freed before this returns.
-pub(super) unsafe fn run_dpc<R: ServiceRoutine, const V: bool>(dpc: NonNull<RawDpc>, mut at: At<'_, Dispatch>) {
+pub(super) unsafe fn run_dpc<R: ServiceRoutine>(dpc: NonNull<RawDpc>, mut at: At<'_, Dispatch>) {
     // SAFETY: by the contract.
     let this = unsafe { RawDpc::begin(dpc) };
     // SAFETY: by the contract: disconnecting flushes.
@@ -218,19 +204,87 @@ pub(super) unsafe fn run_dpc<R: ServiceRoutine, const V: bool>(dpc: NonNull<RawD
     // SAFETY: disconnecting flushes this DPC before it takes the context.
     let context = unsafe { this.context() };
     at.note(Point::DpcStart, this.address());
-    run::<R, V, _>(at.hal, Watched::Dpc, || this.routine.dpc(context, this, &mut at));
+    this.routine.dpc(context, this, &mut at);
     at.note(Point::DpcEnd, this.address());
 }
 
 /// # Safety
 /// As [`run_dpc`].
-pub(super) unsafe fn run_work_item<R: ServiceRoutine, const V: bool>(this: *const (), at: &mut At<'_, Passive>) {
+pub(super) unsafe fn run_work_item<R: ServiceRoutine>(this: *const (), at: &mut At<'_, Passive>) {
     // SAFETY: by the contract: disconnecting flushes.
     let this = unsafe { &*this.cast::<Interrupt<R>>() };
     // SAFETY: disconnecting flushes this work item before it takes the context.
     let context = unsafe { this.context() };
     at.note(Point::WorkItemStart, this.address());
-    run::<R, V, _>(at.hal, Watched::WorkItem, || this.routine.work_item(context, this, at));
+    this.routine.work_item(context, this, at);
     at.note(Point::WorkItemEnd, this.address());
     work::finished(at, &this.work);
+}
+
+/// As [`single`], watched.
+///
+/// # Safety
+/// As [`single`].
+pub(super) unsafe extern "sysv64-unwind" fn single_verified<R: ServiceRoutine>(head: *const Head, word: HalWord) {
+    // SAFETY: the same contract, and the stub passes what it was given.
+    unsafe { verifier::watched(from_word(word), const { &Interrupt::<R>::ISR }, || single::<R>(head, word)) }
+}
+
+/// As [`single_raised`], watched.
+///
+/// # Safety
+/// As [`single`].
+pub(super) unsafe extern "sysv64-unwind" fn single_raised_verified<R: ServiceRoutine>(
+    head: *const Head,
+    word: HalWord,
+) {
+    // SAFETY: the same contract, and the stub passes what it was given.
+    unsafe { verifier::watched(from_word(word), const { &Interrupt::<R>::ISR }, || single_raised::<R>(head, word)) }
+}
+
+/// As [`member`], watched.
+///
+/// # Safety
+/// As [`single`].
+pub(super) unsafe fn member_verified<R: ServiceRoutine>(head: *const Head, hal: HalRef<'_>) -> Claim {
+    // SAFETY: the same contract.
+    verifier::watched(hal, const { &Interrupt::<R>::ISR }, || unsafe { member::<R>(head, hal) })
+}
+
+/// As [`member_raised`], watched.
+///
+/// # Safety
+/// As [`single`].
+pub(super) unsafe fn member_raised_verified<R: ServiceRoutine>(head: *const Head, hal: HalRef<'_>) -> Claim {
+    // SAFETY: the same contract.
+    verifier::watched(hal, const { &Interrupt::<R>::ISR }, || unsafe { member_raised::<R>(head, hal) })
+}
+
+/// As [`at_passive`], watched.
+///
+/// # Safety
+/// As [`at_passive`].
+pub(super) unsafe fn at_passive_verified<R: ServiceRoutine>(head: *const Head, at: &mut At<'_, Passive>) -> Claim {
+    // SAFETY: the same contract.
+    verifier::watched(at.hal, const { &Interrupt::<R>::PASSIVE_ISR }, || unsafe { at_passive::<R>(head, at) })
+}
+
+/// As [`run_dpc`], watched.
+///
+/// # Safety
+/// As [`run_dpc`].
+pub(super) unsafe fn run_dpc_verified<R: ServiceRoutine>(dpc: NonNull<RawDpc>, at: At<'_, Dispatch>) {
+    // SAFETY: the same contract.
+    verifier::watched(at.hal, const { &Interrupt::<R>::DPC_CALLBACK }, || unsafe { run_dpc::<R>(dpc, at) });
+}
+
+/// As [`run_work_item`], watched.
+///
+/// # Safety
+/// As [`run_work_item`].
+pub(super) unsafe fn run_work_item_verified<R: ServiceRoutine>(this: *const (), at: &mut At<'_, Passive>) {
+    // SAFETY: by the contract, until it has run.
+    let id = unsafe { (*this.cast::<Interrupt<R>>()).work.id() };
+    // SAFETY: the same contract.
+    verifier::work_item(at.hal, id, const { &Interrupt::<R>::WORK_ITEM }, || unsafe { run_work_item::<R>(this, at) });
 }

@@ -1,10 +1,10 @@
 //! Callbacks under watch: what holds when one begins must hold when it returns.
 
-use super::{is_on, report};
+use super::{Callback, is_on, order::Taken, report};
 use crate::{
     at::At,
     hal::{self, HalRef},
-    level::{Level, irql},
+    level::{Level, Passive, irql},
 };
 use core::{fmt, sync::atomic::Ordering::Relaxed};
 
@@ -19,7 +19,7 @@ pub(crate) enum Watched {
 }
 
 impl Watched {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Isr | Self::PassiveIsr => "ISR",
             Self::Dpc => "DPC",
@@ -56,14 +56,17 @@ pub fn callback<'c, L: Level, T>(
     if !is_on(hal) {
         return f(at);
     }
-    watched(hal, Watched::Other, name, || f(at))
+    let began = Began::now(hal);
+    let result = f(at);
+    began.check(hal, Watched::Other, name);
+    result
 }
 
-/// Runs `f`, while the verifier is on.
-pub(crate) fn watched<T>(hal: HalRef<'_>, what: Watched, name: fmt::Arguments<'_>, f: impl FnOnce() -> T) -> T {
+/// Runs `f`, all of `callback`, with what the core does around it.
+pub(crate) fn watched<T>(hal: HalRef<'_>, callback: &Callback, f: impl FnOnce() -> T) -> T {
     let began = Began::now(hal);
     let result = f();
-    began.check(hal, what, name);
+    began.check(hal, callback.what, format_args!("{}", (callback.name)()));
     result
 }
 
@@ -94,25 +97,36 @@ impl Began {
             return;
         }
         let after = levels(hal);
-        let what_name = what.name();
-        if !is_passive(after) {
-            let held = &hal::percpu(hal).held;
-            held.purge(hal);
-            if let Some(taken) = held.from(hal, self.held).next() {
-                report::forgotten(hal, what_name, name, taken);
-            }
+        let held = if is_passive(after) { held_at_passive(hal) } else { held_from(hal, self.held) };
+        if let Some(taken) = held {
+            report::forgotten(hal, what.name(), name, taken);
         }
         if after != self.levels {
-            report::level(hal, what_name, name, self.levels, after);
+            report::level(hal, what.name(), name, self.levels, after);
         }
         if let Some(taken) = hal::current_thread(hal).waits.from(self.waits).next() {
-            report::forgotten(hal, what_name, name, taken);
+            report::forgotten(hal, what.name(), name, taken);
         }
         let (ran, longest) = (hal.now().saturating_sub(self.at), what.longest(hal));
         if ran > longest {
-            report::too_long(hal, what_name, name, ran, longest);
+            report::too_long(hal, what.name(), name, ran, longest);
         }
     }
+}
+
+/// What this CPU holds, from entry `first` on. At DISPATCH or above.
+fn held_from(hal: HalRef<'_>, first: usize) -> Option<Taken> {
+    let held = &hal::percpu(hal).held;
+    held.purge(hal);
+    held.from(hal, first).next()
+}
+
+/// What this CPU holds although the running thread is at PASSIVE: whoever lowers under a forgotten guard gets there.
+pub(super) fn held_at_passive(hal: HalRef<'_>) -> Option<Taken> {
+    // SAFETY: the run-time level says so, and the callback's own token is not used meanwhile.
+    let mut at = unsafe { At::<Passive>::mint(hal) };
+    let raised = at.raise_to_dispatch();
+    held_from(raised.at.hal, 0)
 }
 
 fn levels(hal: HalRef<'_>) -> (u8, u8) {

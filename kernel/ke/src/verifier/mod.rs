@@ -19,6 +19,7 @@
 
 use crate::{
     at::At,
+    bugcheck::BugCheckKind,
     hal::{self, HalRef},
     level::{Level, Passive},
     thread::Thread,
@@ -46,7 +47,7 @@ pub(crate) use callback::{Watched, watched};
 pub(crate) use held::Held;
 use order::{Order, Taken};
 pub use report::{HeldText, held_text};
-pub(crate) use site::{Isr, Site};
+pub(crate) use site::{Callback, Site};
 pub(crate) use waits::Waits;
 
 /// What is allowed.
@@ -143,6 +144,8 @@ pub(crate) enum Kind {
     Spin = 1,
     Interrupt = 2,
     Wait = 3,
+    /// A run of a work item: a flush waits for it as for a lock.
+    WorkItem = 4,
 }
 
 impl Kind {
@@ -152,13 +155,15 @@ impl Kind {
     }
 }
 
-/// The name of the kind of lock `id`.
-fn kind_of(id: u32) -> &'static str {
+/// What was done at the site of a lock `id`.
+fn name_of(id: u32, site: Site) -> &'static str {
     let is = |kind: Kind| id & !NUMBER == kind.first_id();
     match () {
-        () if is(Kind::Spin) => "spin lock",
-        () if is(Kind::Interrupt) => "interrupt lock",
-        () => "wait lock",
+        () if is(Kind::Spin) => "spin lock taken",
+        () if is(Kind::Interrupt) => "interrupt lock taken",
+        () if is(Kind::WorkItem) && site.is_line() => "flush",
+        () if is(Kind::WorkItem) => "run",
+        () => "wait lock taken",
     }
 }
 
@@ -196,6 +201,23 @@ pub fn status<L: Level>(at: &At<'_, L>) -> VerifierInfo {
     VerifierInfo { on: state.on.load(Relaxed), locks: state.locks.load(Relaxed), orders, forgotten }
 }
 
+/// Reports a violation that a layer above has found: `what` is a sentence with what happened, where, and what to do. Nothing happens
+/// while the verifier is off. Any IRQL.
+///
+/// ```
+/// use ke::{At, Dispatch, verifier};
+/// fn check(at: &mut At<'_, Dispatch>, completed: bool, handler: &str) {
+///     if !completed {
+///         verifier::report(at, format_args!("{handler} dropped a request that it never completed"));
+///     }
+/// }
+/// ```
+pub fn report<L: Level>(at: &mut At<'_, L>, what: fmt::Arguments<'_>) {
+    if is_on(at.hal) {
+        at.hal.bug_check(BugCheckKind::Verifier, what);
+    }
+}
+
 /// On, on a machine that lives.
 pub(crate) fn is_on(hal: HalRef<'_>) -> bool {
     hal::system(hal).verifier.on.load(Acquire) && !hal.dead()
@@ -221,13 +243,23 @@ pub(crate) fn turn_begins(hal: HalRef<'_>, word: &TicketWord, site: Site) {
     hal::percpu(hal).held.push(hal, word, Taken { id, site });
 }
 
-/// A wait lock is about to be waited for. PASSIVE.
-pub(crate) fn before_wait_lock(hal: HalRef<'_>, id: &AtomicU32, site: Site) {
+/// A wait lock, or a run of a work item, is about to be waited for. PASSIVE.
+pub(crate) fn before_wait(hal: HalRef<'_>, id: &AtomicU32, site: Site) {
     let state = &hal::system(hal).verifier;
     let new = Taken { id: state.id_of(id), site };
     for taken in hal::current_thread(hal).waits.from(0) {
         note_order(hal, state, taken, new);
     }
+}
+
+/// Runs `f`, the work item `id`, while the verifier is on: whoever flushes it waits for whatever it waits for.
+pub(crate) fn work_item(hal: HalRef<'_>, id: &AtomicU32, callback: &'static Callback, f: impl FnOnce()) {
+    // The item may be gone when it has run.
+    let id = hal::system(hal).verifier.id_of(id);
+    let waits = &hal::current_thread(hal).waits;
+    waits.push(Taken { id, site: Site::callback(callback) });
+    watched(hal, callback, f);
+    waits.remove(id);
 }
 
 /// The running thread owns a wait lock.
@@ -249,7 +281,11 @@ pub(crate) fn report_recursion(hal: HalRef<'_>, thread: &Thread, id: &AtomicU32,
 
 /// A thread is about to end, at PASSIVE: what it owns nobody can give up any more.
 pub(crate) fn check_thread_end(hal: HalRef<'_>, thread: &Thread) {
-    if let Some(taken) = thread.waits.from(0).next().filter(|_| is_on(hal)) {
+    if !is_on(hal) {
+        return;
+    }
+    let held = callback::held_at_passive(hal);
+    if let Some(taken) = held.or_else(|| thread.waits.from(0).next()) {
         report::forgotten(hal, "thread", format_args!("{}", thread.name()), taken);
     }
 }

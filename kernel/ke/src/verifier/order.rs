@@ -148,20 +148,85 @@ impl Cycle {
     }
 }
 
+impl fmt::Display for Taken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the {} {}", super::name_of(self.id, self.site), self.site)
+    }
+}
+
 impl fmt::Display for Cycle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (n, (from, to)) in self.steps.iter().flatten().enumerate() {
-            let (place, end) = if n == 0 { ("here", "") } else { ("elsewhere", "") };
-            let separator = if n == 0 { "" } else { "; " };
-            write!(
-                f,
-                "{separator}{place} the {} taken {} and under it the {} taken {}{end}",
-                super::kind_of(from.id),
-                from.site,
-                super::kind_of(to.id),
-                to.site
-            )?;
+            let (separator, place) = if n == 0 { ("", "here") } else { ("; ", "elsewhere") };
+            write!(f, "{separator}{place} {from} and under it {to}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::panic::Location;
+
+    #[track_caller]
+    fn lock(id: u32) -> Taken {
+        Taken { id, site: Site::line(Location::caller()) }
+    }
+
+    /// Whether `from` before `to` closes a circle.
+    fn closes(order: &Order, from: u32, to: u32) -> bool {
+        order.note(lock(from), lock(to)).is_some()
+    }
+
+    #[test]
+    fn one_order_is_no_circle_and_is_remembered_once() {
+        let order = Order::new();
+        for (from, to) in [(1, 2), (2, 3), (1, 3), (1, 2), (3, 4)] {
+            assert!(!closes(&order, from, to));
+        }
+        assert_eq!(order.counts(), (4, 0));
+    }
+
+    #[test]
+    fn the_other_order_is_a_circle_over_any_number_of_locks() {
+        for last in [2, 3, 20] {
+            let order = Order::new();
+            assert!((1..last).all(|n| !closes(&order, n, n + 1)));
+            assert!(closes(&order, last, 1), "{last}");
+        }
+    }
+
+    #[test]
+    fn a_circle_is_told_with_both_sides_lines() {
+        let order = Order::new();
+        let line = line!();
+        let (a, b) = (lock(1), lock(2));
+        assert!(order.note(a, b).is_none());
+        let (c, d) = (lock(2), lock(1));
+        let told = order.note(c, d).expect("the other order").to_string();
+        let [first, second] = [line + 1, line + 3].map(|line| format!("order.rs:{line}:"));
+        let (here, elsewhere) = told.split_once("; elsewhere").expect("two steps");
+        assert_eq!((here.matches(&second).count(), elsewhere.matches(&first).count()), (2, 2), "{told}");
+    }
+
+    #[test]
+    fn a_long_circle_is_told_in_part() {
+        let order = Order::new();
+        assert!((1..30).all(|n| !closes(&order, n, n + 1)));
+        let told = order.note(lock(30), lock(1)).expect("a circle").to_string();
+        assert_eq!(told.matches("elsewhere").count(), MOST_STEPS - 1, "{told}");
+    }
+
+    #[test]
+    fn the_oldest_is_forgotten_for_the_newest() {
+        let order = Order::new();
+        let most = MOST_EDGES as u32;
+        assert!((1..=most).all(|n| !closes(&order, 10_000 * n, 10_000 * n + 1)));
+        assert_eq!(order.counts(), (MOST_EDGES, 0));
+        assert!(closes(&order, 20_001, 20_000), "the second is known, and this takes the place of the first");
+        assert_eq!(order.counts(), (MOST_EDGES, 1));
+        assert!(!closes(&order, 10_001, 10_000), "the first is forgotten");
+        assert!(closes(&order, 10_000 * most + 1, 10_000 * most), "the last is known");
     }
 }

@@ -1,7 +1,6 @@
 //! What the verifier says: a sentence with what happened, the lines of both sides, and what to do.
 
 use super::{
-    kind_of,
     order::{Cycle, Taken},
     site::Site,
 };
@@ -18,10 +17,8 @@ pub(super) fn twice(hal: HalRef<'_>, first: Taken, again: Site) -> ! {
     hal.bug_check(
         BugCheckKind::Verifier,
         format_args!(
-            "the {} taken {} is taken again {again} by the CPU that holds it, which would wait for itself for ever: let the \
-             first guard drop before, or pass on what it guards",
-            kind_of(first.id),
-            first.site
+            "{first} is taken again {again} by the CPU that holds it, which would wait for itself for ever: let the first guard \
+             drop before, or pass on what it guards"
         ),
     )
 }
@@ -33,11 +30,7 @@ pub(super) fn recursion(hal: HalRef<'_>, thread: &Thread, first: Option<Taken>, 
     match first {
         Some(first) => hal.bug_check(
             BugCheckKind::RecursiveLock,
-            format_args!(
-                "thread {name} takes {again} a wait lock that it already holds: the {} taken {}",
-                kind_of(first.id),
-                first.site
-            ),
+            format_args!("thread {name} takes {again} a wait lock that it already holds: {first}"),
         ),
         None => hal.bug_check(
             BugCheckKind::RecursiveLock,
@@ -63,10 +56,8 @@ pub(super) fn forgotten(hal: HalRef<'_>, what: &str, name: fmt::Arguments<'_>, t
     hal.bug_check(
         BugCheckKind::Verifier,
         format_args!(
-            "the {what} \"{name}\" returns and still holds the {} taken {}: its guard was forgotten; let it drop before the \
-             callback returns",
-            kind_of(taken.id),
-            taken.site
+            "the {what} \"{name}\" returns and still holds {taken}: its guard was forgotten; let it drop before the callback \
+             returns"
         ),
     )
 }
@@ -137,7 +128,7 @@ impl fmt::Display for HeldText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "; held here: ";
         for taken in hal::percpu(self.0).held.from(self.0, 0) {
-            write!(f, "{separator}the {} taken {}", kind_of(taken.id), taken.site)?;
+            write!(f, "{separator}{taken}")?;
             separator = ", ";
         }
         Ok(())
