@@ -9,6 +9,7 @@ use ke::{
     verifier::{self, Verifier},
 };
 
+mod callbacks;
 mod guards;
 mod orders;
 mod waits;
