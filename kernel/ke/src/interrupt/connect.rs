@@ -1,13 +1,13 @@
 //! Connecting an interrupt to a vector or a line, and disconnecting it with proof that no callback is left.
 
-use super::{Interrupt, Mode, ServiceRoutine, Source, cpu_block, moving, serve};
+use super::{Interrupt, Mode, ServiceRoutine, Source, cpu_block, moving};
 use crate::{
     at::At,
     barrier,
     dispatch::{DispatchRoutine, Head},
     hal::{self, HalRef, Point},
     level::{IsrLevel, Passive, irql},
-    line::{Ask, Line, Member, Share},
+    line::{Line, Member, Share},
     percpu, verifier,
 };
 use alloc::sync::Arc;
@@ -175,19 +175,8 @@ impl<R: ServiceRoutine> Interrupt<R> {
         self.connect_as::<false>(at, connection, context)
     }
 
-    /// As [`Self::connect`], with callbacks that the [verifier](crate::verifier) watches until it is disconnected.
     #[track_caller]
-    pub fn connect_verified(
-        self: &Arc<Self>,
-        at: &mut At<'_, Passive>,
-        connection: Connection,
-        context: R::Context,
-    ) -> Result<(), ConnectError> {
-        self.connect_as::<true>(at, connection, context)
-    }
-
-    #[track_caller]
-    fn connect_as<const V: bool>(
+    pub(super) fn connect_as<const V: bool>(
         self: &Arc<Self>,
         at: &mut At<'_, Passive>,
         connection: Connection,
@@ -276,36 +265,6 @@ impl<R: ServiceRoutine> Interrupt<R> {
             return Err(error);
         }
         Ok(())
-    }
-
-    /// How a line of class `irql` asks it.
-    fn ask(&self, irql: u8, verified: bool) -> Ask {
-        match (self.lock.ceiling() > irql, verified) {
-            _ if R::Level::PASSIVE && verified => Ask::AtPassive(serve::at_passive_verified::<R>),
-            _ if R::Level::PASSIVE => Ask::AtPassive(serve::at_passive::<R>),
-            (false, false) => Ask::AtDirql(serve::member::<R>),
-            (true, false) => Ask::AtDirql(serve::member_raised::<R>),
-            (false, true) => Ask::AtDirql(serve::member_verified::<R>),
-            (true, true) => Ask::AtDirql(serve::member_raised_verified::<R>),
-        }
-    }
-
-    /// From here on the verifier watches its DPC and its work item. Neither is queued: it is not connected yet.
-    fn watch_deferred(&self, hal: HalRef<'_>) {
-        hal.point(Point::Verified, self.address(), Location::caller());
-        self.dpc.set_kind(const { &Self::VERIFIED_DPC });
-        self.work.set_kind(const { &Self::VERIFIED_WORK });
-    }
-
-    /// Undoes [`Self::watch_deferred`]: neither is queued, nor will be.
-    fn leave_deferred(&self) {
-        self.dpc.set_kind(const { &Self::DPC });
-        self.work.set_kind(const { &Self::WORK });
-    }
-
-    /// Whether the verifier watches its callbacks. It is connected.
-    pub(super) fn is_verified(&self) -> bool {
-        self.dpc.kind().verified
     }
 
     /// The class of `vector`, if an interrupt with this lock can be connected there.

@@ -18,7 +18,6 @@ use crate::{
     level::{Dirql, Dispatch, IsrLevel, Level, Passive, irql},
     raw_dpc::{DpcKind, RawDpc},
     storm::{StormCause, StormWatch},
-    verifier::{Callback, Watched},
     wait_lock::WaitLock,
     work::{RawWork, WorkKind},
 };
@@ -39,6 +38,7 @@ mod mask;
 mod moving;
 mod registry;
 mod serve;
+mod verified;
 
 pub use connect::{ConnectError, Connection};
 use mask::Gate;
@@ -183,13 +183,7 @@ unsafe impl<R: ServiceRoutine> Send for Interrupt<R> {}
 
 impl<R: ServiceRoutine> Interrupt<R> {
     const DPC: DpcKind = DpcKind::new(serve::run_dpc::<R>, R::type_name);
-    const VERIFIED_DPC: DpcKind = DpcKind { routine: serve::run_dpc_verified::<R>, name: R::type_name, verified: true };
     const REPORT: DpcKind = DpcKind::new(serve::report_storm::<R>, || "interrupt storm report");
-    const ISR: Callback = Callback { what: Watched::Isr, name: R::type_name };
-    const PASSIVE_ISR: Callback = Callback { what: Watched::PassiveIsr, name: R::type_name };
-    const DPC_CALLBACK: Callback = Callback { what: Watched::Dpc, name: R::type_name };
-    const WORK_ITEM: Callback = Callback { what: Watched::WorkItem, name: R::type_name };
-    const VERIFIED_WORK: WorkKind = WorkKind { routine: serve::run_work_item_verified::<R> };
     const WORK: WorkKind = WorkKind { routine: serve::run_work_item::<R> };
 
     /// An interrupt that is not connected (WdfInterruptCreate).

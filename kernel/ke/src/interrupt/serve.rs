@@ -1,7 +1,6 @@
 //! The ways into a driver's callbacks: the ISR from a vector or a line, the DPC, the work item.
 //!
-//! Each has a twin for interrupts that the [verifier](crate::verifier) watches; connecting chooses. A twin calls the other as a whole:
-//! with the driver's code in both, the compiler would inline it into neither.
+//! Each has a twin in [`super::verified`]; connecting chooses.
 
 use super::{Claim, Interrupt, ServiceRoutine};
 use crate::{
@@ -10,7 +9,7 @@ use crate::{
     hal::{self, HalRef, HalWord, Point, from_word},
     level::{Dirql, Dispatch, Passive, irql},
     raw_dpc::RawDpc,
-    verifier::{self, Site},
+    verifier::Site,
     work,
 };
 use core::{panic::Location, ptr::NonNull, sync::atomic::Ordering::SeqCst};
@@ -219,72 +218,4 @@ pub(super) unsafe fn run_work_item<R: ServiceRoutine>(this: *const (), at: &mut 
     this.routine.work_item(context, this, at);
     at.note(Point::WorkItemEnd, this.address());
     work::finished(at, &this.work);
-}
-
-/// As [`single`], watched.
-///
-/// # Safety
-/// As [`single`].
-pub(super) unsafe extern "sysv64-unwind" fn single_verified<R: ServiceRoutine>(head: *const Head, word: HalWord) {
-    // SAFETY: the same contract, and the stub passes what it was given.
-    unsafe { verifier::watched(from_word(word), const { &Interrupt::<R>::ISR }, || single::<R>(head, word)) }
-}
-
-/// As [`single_raised`], watched.
-///
-/// # Safety
-/// As [`single`].
-pub(super) unsafe extern "sysv64-unwind" fn single_raised_verified<R: ServiceRoutine>(
-    head: *const Head,
-    word: HalWord,
-) {
-    // SAFETY: the same contract, and the stub passes what it was given.
-    unsafe { verifier::watched(from_word(word), const { &Interrupt::<R>::ISR }, || single_raised::<R>(head, word)) }
-}
-
-/// As [`member`], watched.
-///
-/// # Safety
-/// As [`single`].
-pub(super) unsafe fn member_verified<R: ServiceRoutine>(head: *const Head, hal: HalRef<'_>) -> Claim {
-    // SAFETY: the same contract.
-    verifier::watched(hal, const { &Interrupt::<R>::ISR }, || unsafe { member::<R>(head, hal) })
-}
-
-/// As [`member_raised`], watched.
-///
-/// # Safety
-/// As [`single`].
-pub(super) unsafe fn member_raised_verified<R: ServiceRoutine>(head: *const Head, hal: HalRef<'_>) -> Claim {
-    // SAFETY: the same contract.
-    verifier::watched(hal, const { &Interrupt::<R>::ISR }, || unsafe { member_raised::<R>(head, hal) })
-}
-
-/// As [`at_passive`], watched.
-///
-/// # Safety
-/// As [`at_passive`].
-pub(super) unsafe fn at_passive_verified<R: ServiceRoutine>(head: *const Head, at: &mut At<'_, Passive>) -> Claim {
-    // SAFETY: the same contract.
-    verifier::watched(at.hal, const { &Interrupt::<R>::PASSIVE_ISR }, || unsafe { at_passive::<R>(head, at) })
-}
-
-/// As [`run_dpc`], watched.
-///
-/// # Safety
-/// As [`run_dpc`].
-pub(super) unsafe fn run_dpc_verified<R: ServiceRoutine>(dpc: NonNull<RawDpc>, at: At<'_, Dispatch>) {
-    // SAFETY: the same contract.
-    verifier::watched(at.hal, const { &Interrupt::<R>::DPC_CALLBACK }, || unsafe { run_dpc::<R>(dpc, at) });
-}
-
-/// As [`run_work_item`], watched.
-///
-/// # Safety
-/// As [`run_work_item`].
-pub(super) unsafe fn run_work_item_verified<R: ServiceRoutine>(this: *const (), at: &mut At<'_, Passive>) {
-    // SAFETY: by the contract, until it has run.
-    let id = unsafe { (*this.cast::<Interrupt<R>>()).work.id() };
-    // SAFETY: the same contract.
-    verifier::work_item(at.hal, id, const { &Interrupt::<R>::WORK_ITEM }, || unsafe { run_work_item::<R>(this, at) });
 }
