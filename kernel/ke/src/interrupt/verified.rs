@@ -1,7 +1,6 @@
 //! Interrupts whose callbacks the [verifier](crate::verifier) watches: connected while it is on, until they are disconnected.
 //!
-//! Every way into a callback has a twin here that calls it as a whole: with the driver's code in both, the compiler would inline it
-//! into neither.
+//! Every way into a callback has a twin here that calls it as a whole.
 //!
 //! **Invariant:** the dispatch routine, the DPC's kind and the work item's are all twins or none; they are chosen while the interrupt
 //! is not connected.
