@@ -36,7 +36,6 @@ struct Careless {
     regs: Regs,
     spin: SpinLock<u32>,
     wait: WaitLock<u32>,
-    by_dpc: Interrupt<ToDpc>,
     by_work: Interrupt<ToWork>,
     passive: Interrupt<AtPassive>,
     item: WorkItem<Item>,
@@ -58,8 +57,8 @@ impl Device for Careless {
 
     fn prepare_hardware(hw: &mut Resources<'_, Self>, at: &mut At<'_, Passive>) -> Result<Self> {
         let regs: Regs = hw.map_bar(at, 0)?;
+        hw.interrupt(ToDpc, 0).create()?;
         let dev = Careless {
-            by_dpc: hw.interrupt(ToDpc, 0).create()?,
             by_work: hw.interrupt(ToWork, 0).create()?,
             passive: hw.interrupt(AtPassive, 0).create()?,
             item: hw.work_item(Item),

@@ -1,7 +1,6 @@
 //! The ways into a driver's callbacks: the ISR from a vector or a line, the DPC, the work item.
 //!
-//! Each has a twin in [`super::verified`]; connecting chooses. The twin calls the other, which is `inline(never)`: the driver's code is
-//! to have one place that calls it, so that the compiler inlines it there.
+//! Each has a twin in [`super::verified`]; connecting chooses.
 
 use super::{Claim, Interrupt, ServiceRoutine};
 use crate::{
@@ -67,7 +66,6 @@ impl<R: ServiceRoutine> Interrupt<R> {
 ///
 /// # Safety
 /// `head` is the head of a connected `Interrupt<R>`, in service at its class.
-#[inline(never)]
 pub(super) unsafe extern "sysv64-unwind" fn single<R: ServiceRoutine>(head: *const Head, word: HalWord) {
     // SAFETY: by the contract; the head is the first field, and the stub passes what it was given.
     unsafe { (*head.cast::<Interrupt<R>>()).serve_alone(from_word(word)) }
@@ -77,7 +75,6 @@ pub(super) unsafe extern "sysv64-unwind" fn single<R: ServiceRoutine>(head: *con
 ///
 /// # Safety
 /// As [`single`].
-#[inline(never)]
 pub(super) unsafe extern "sysv64-unwind" fn single_raised<R: ServiceRoutine>(head: *const Head, word: HalWord) {
     // SAFETY: the same contract, and the stub passes what it was given.
     unsafe { raised::<R, _>(head, from_word(word), |this, hal| this.serve_alone(hal)) }
@@ -87,7 +84,6 @@ pub(super) unsafe extern "sysv64-unwind" fn single_raised<R: ServiceRoutine>(hea
 ///
 /// # Safety
 /// As [`single`].
-#[inline(never)]
 pub(super) unsafe fn member<R: ServiceRoutine>(head: *const Head, hal: HalRef<'_>) -> Claim {
     // SAFETY: by the contract; the head is the first field.
     unsafe { (*head.cast::<Interrupt<R>>()).serve_as_member(hal) }
@@ -97,7 +93,6 @@ pub(super) unsafe fn member<R: ServiceRoutine>(head: *const Head, hal: HalRef<'_
 ///
 /// # Safety
 /// As [`single`].
-#[inline(never)]
 pub(super) unsafe fn member_raised<R: ServiceRoutine>(head: *const Head, hal: HalRef<'_>) -> Claim {
     // SAFETY: the same contract.
     unsafe { raised::<R, _>(head, hal, |this, hal| this.serve_as_member(hal)) }
@@ -125,7 +120,6 @@ unsafe fn raised<R: ServiceRoutine, T>(
 ///
 /// # Safety
 /// `head` is the head of a connected `Interrupt<R>` whose level is `Passive`, which is not freed before this returns.
-#[inline(never)]
 pub(super) unsafe fn at_passive<R: ServiceRoutine>(head: *const Head, at: &mut At<'_, Passive>) -> Claim {
     // SAFETY: by the contract; the head is the first field.
     let this = unsafe { &*head.cast::<Interrupt<R>>() };
@@ -201,7 +195,6 @@ pub(super) unsafe fn report_storm<R: ServiceRoutine>(dpc: NonNull<RawDpc>, mut a
 
 /// # Safety
 /// As a DPC's routine is called; the DPC's context is an `Interrupt<R>` that is not freed before this returns.
-#[inline(never)]
 pub(super) unsafe fn run_dpc<R: ServiceRoutine>(dpc: NonNull<RawDpc>, mut at: At<'_, Dispatch>) {
     // SAFETY: by the contract.
     let this = unsafe { RawDpc::begin(dpc) };
@@ -216,7 +209,6 @@ pub(super) unsafe fn run_dpc<R: ServiceRoutine>(dpc: NonNull<RawDpc>, mut at: At
 
 /// # Safety
 /// As [`run_dpc`].
-#[inline(never)]
 pub(super) unsafe fn run_work_item<R: ServiceRoutine>(this: *const (), at: &mut At<'_, Passive>) {
     // SAFETY: by the contract: disconnecting flushes.
     let this = unsafe { &*this.cast::<Interrupt<R>>() };

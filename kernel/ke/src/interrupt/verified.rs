@@ -1,6 +1,7 @@
 //! Interrupts whose callbacks the [verifier](crate::verifier) watches: connected while it is on, until they are disconnected.
 //!
-//! Every way into a callback has a twin here that calls it as a whole.
+//! Every way into a callback has a twin here that calls it as a whole, by an address that the compiler does not know ([`black_box`]):
+//! a call that it knew would change what it makes of the other, which is to cost nothing.
 //!
 //! **Invariant:** the dispatch routine, the DPC's kind and the work item's are all twins or none; they are chosen while the interrupt
 //! is not connected.
@@ -11,13 +12,13 @@ use crate::{
     dispatch::{DispatchRoutine, Head},
     hal::{HalRef, HalWord, Point, from_word},
     level::{Dispatch, IsrLevel, Passive},
-    line::Ask,
+    line::{Ask, AskAtDirql, AskAtPassive},
     raw_dpc::{DpcKind, RawDpc},
     verifier::{self, Callback, Watched},
     work::WorkKind,
 };
 use alloc::sync::Arc;
-use core::{panic::Location, ptr::NonNull};
+use core::{hint::black_box, panic::Location, ptr::NonNull};
 
 impl<R: ServiceRoutine> Interrupt<R> {
     pub(super) const ISR: Callback = Callback { what: Watched::Isr, name: R::type_name };
@@ -85,7 +86,11 @@ impl<R: ServiceRoutine> Interrupt<R> {
 /// As [`serve::single`].
 unsafe extern "sysv64-unwind" fn single<R: ServiceRoutine>(head: *const Head, word: HalWord) {
     // SAFETY: the same contract, and the stub passes what it was given.
-    unsafe { verifier::watched(from_word(word), const { &Interrupt::<R>::ISR }, || serve::single::<R>(head, word)) }
+    unsafe {
+        verifier::watched(from_word(word), const { &Interrupt::<R>::ISR }, || {
+            black_box::<DispatchRoutine>(serve::single::<R>)(head, word)
+        })
+    }
 }
 
 /// As [`serve::single_raised`], watched.
@@ -95,7 +100,9 @@ unsafe extern "sysv64-unwind" fn single<R: ServiceRoutine>(head: *const Head, wo
 unsafe extern "sysv64-unwind" fn single_raised<R: ServiceRoutine>(head: *const Head, word: HalWord) {
     // SAFETY: the same contract, and the stub passes what it was given.
     unsafe {
-        verifier::watched(from_word(word), const { &Interrupt::<R>::ISR }, || serve::single_raised::<R>(head, word))
+        verifier::watched(from_word(word), const { &Interrupt::<R>::ISR }, || {
+            black_box::<DispatchRoutine>(serve::single_raised::<R>)(head, word)
+        })
     }
 }
 
@@ -105,7 +112,9 @@ unsafe extern "sysv64-unwind" fn single_raised<R: ServiceRoutine>(head: *const H
 /// As [`serve::single`].
 unsafe fn member<R: ServiceRoutine>(head: *const Head, hal: HalRef<'_>) -> Claim {
     // SAFETY: the same contract.
-    verifier::watched(hal, const { &Interrupt::<R>::ISR }, || unsafe { serve::member::<R>(head, hal) })
+    verifier::watched(hal, const { &Interrupt::<R>::ISR }, || unsafe {
+        black_box::<AskAtDirql>(serve::member::<R>)(head, hal)
+    })
 }
 
 /// As [`serve::member_raised`], watched.
@@ -114,7 +123,9 @@ unsafe fn member<R: ServiceRoutine>(head: *const Head, hal: HalRef<'_>) -> Claim
 /// As [`serve::single`].
 unsafe fn member_raised<R: ServiceRoutine>(head: *const Head, hal: HalRef<'_>) -> Claim {
     // SAFETY: the same contract.
-    verifier::watched(hal, const { &Interrupt::<R>::ISR }, || unsafe { serve::member_raised::<R>(head, hal) })
+    verifier::watched(hal, const { &Interrupt::<R>::ISR }, || unsafe {
+        black_box::<AskAtDirql>(serve::member_raised::<R>)(head, hal)
+    })
 }
 
 /// As [`serve::at_passive`], watched.
@@ -123,7 +134,9 @@ unsafe fn member_raised<R: ServiceRoutine>(head: *const Head, hal: HalRef<'_>) -
 /// As [`serve::at_passive`].
 unsafe fn at_passive<R: ServiceRoutine>(head: *const Head, at: &mut At<'_, Passive>) -> Claim {
     // SAFETY: the same contract.
-    verifier::watched(at.hal, const { &Interrupt::<R>::PASSIVE_ISR }, || unsafe { serve::at_passive::<R>(head, at) })
+    verifier::watched(at.hal, const { &Interrupt::<R>::PASSIVE_ISR }, || unsafe {
+        black_box::<AskAtPassive>(serve::at_passive::<R>)(head, at)
+    })
 }
 
 /// As [`serve::run_dpc`], watched.
@@ -132,7 +145,9 @@ unsafe fn at_passive<R: ServiceRoutine>(head: *const Head, at: &mut At<'_, Passi
 /// As [`serve::run_dpc`].
 unsafe fn run_dpc<R: ServiceRoutine>(dpc: NonNull<RawDpc>, at: At<'_, Dispatch>) {
     // SAFETY: the same contract.
-    verifier::watched(at.hal, const { &Interrupt::<R>::DPC_CALLBACK }, || unsafe { serve::run_dpc::<R>(dpc, at) });
+    verifier::watched(at.hal, const { &Interrupt::<R>::DPC_CALLBACK }, || unsafe {
+        black_box::<unsafe fn(NonNull<RawDpc>, At<'_, Dispatch>)>(serve::run_dpc::<R>)(dpc, at)
+    });
 }
 
 /// As [`serve::run_work_item`], watched.
@@ -144,6 +159,6 @@ unsafe fn run_work_item<R: ServiceRoutine>(this: *const (), at: &mut At<'_, Pass
     let id = unsafe { (*this.cast::<Interrupt<R>>()).work.id() };
     // SAFETY: the same contract.
     verifier::work_item(at.hal, id, const { &Interrupt::<R>::WORK_ITEM }, || unsafe {
-        serve::run_work_item::<R>(this, at)
+        black_box::<unsafe fn(*const (), &mut At<'_, Passive>)>(serve::run_work_item::<R>)(this, at)
     });
 }

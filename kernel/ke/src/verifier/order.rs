@@ -9,7 +9,7 @@
 use super::site::Site;
 use alloc::boxed::Box;
 use core::{
-    fmt, ptr,
+    fmt,
     sync::atomic::{
         AtomicPtr, AtomicU32, AtomicUsize,
         Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
@@ -81,33 +81,34 @@ impl Order {
         slot.from.store(from.id, Release);
         fence(SeqCst);
         self.path(to.id, from.id).map(|mut cycle| {
-            cycle.steps.rotate_right(1);
             cycle.steps[0] = Some((from, to));
             cycle
         })
     }
 
     fn edges(&self) -> impl Iterator<Item = (Taken, Taken)> {
+        self.numbered().map(|(_, edge)| edge)
+    }
+
+    /// Each with its place.
+    fn numbered(&self) -> impl Iterator<Item = (u16, (Taken, Taken))> {
         let entered = self.entered.load(Acquire).min(MOST_EDGES);
-        self.edges[..entered].iter().filter_map(Edge::read)
+        (0..).zip(&self.edges[..entered]).filter_map(|(place, edge)| Some((place, edge.read()?)))
     }
 
     /// The shortest way from `start` to `end`, its first steps.
     fn path(&self, start: u32, end: u32) -> Option<Cycle> {
-        // What was reached, in order, by which edge, and from which of these.
-        let mut reached: [Option<(u32, Option<(Taken, Taken)>, usize)>; MOST_VISITED] = [None; MOST_VISITED];
-        reached[0] = Some((start, None, 0));
-        let mut count = 1;
-        let mut next = 0;
-        while let Some((id, ..)) = reached.get(next).copied().flatten() {
-            for edge in self.edges().filter(|(from, _)| from.id == id) {
-                let to = edge.1.id;
-                if reached.iter().flatten().any(|&(id, ..)| id == to) || count == MOST_VISITED {
+        let mut reached = [Reached { id: start, by: 0, from: 0 }; MOST_VISITED];
+        let (mut next, mut count) = (0, 1);
+        while next < count {
+            let here = reached[next].id;
+            for (by, (_, to)) in self.numbered().filter(|(_, (from, _))| from.id == here) {
+                if count == MOST_VISITED || reached[..count].iter().any(|known| known.id == to.id) {
                     continue;
                 }
-                reached[count] = Some((to, Some(edge), next));
-                if to == end {
-                    return Some(Cycle::back_from(&reached, count));
+                reached[count] = Reached { id: to.id, by, from: next as u8 };
+                if to.id == end {
+                    return Some(self.way_to(&reached, count));
                 }
                 count += 1;
             }
@@ -115,36 +116,42 @@ impl Order {
         }
         None
     }
+
+    /// The edges that led to the one reached as number `last`; of a long way, those next to it.
+    fn way_to(&self, reached: &[Reached; MOST_VISITED], last: usize) -> Cycle {
+        let mut steps = [None; MOST_STEPS];
+        let mut at = last;
+        // The last place is for the edge that closes the circle.
+        for step in &mut steps[..MOST_STEPS - 1] {
+            if at == 0 {
+                break;
+            }
+            *step = self.edges[usize::from(reached[at].by)].read();
+            at = usize::from(reached[at].from);
+        }
+        steps.reverse();
+        Cycle { steps }
+    }
+}
+
+/// A lock that the search has come to.
+#[derive(Clone, Copy)]
+struct Reached {
+    id: u32,
+    /// The place of the edge that led there, and which of those reached before it led from.
+    by: u16,
+    from: u8,
 }
 
 impl Edge {
     fn read(&self) -> Option<(Taken, Taken)> {
         let from = self.from.load(Acquire);
         let (from_site, to_site) = (self.from_site.load(Relaxed), self.to_site.load(Relaxed));
-        let whole = from != 0 && from_site != ptr::null_mut() && to_site != ptr::null_mut();
+        let whole = from != 0 && !from_site.is_null() && !to_site.is_null();
         // SAFETY: not null, so stored by `note`.
         let site = |word: *mut ()| unsafe { Site::from_word(word) };
         let to = self.to.load(Relaxed);
         whole.then(|| (Taken { id: from, site: site(from_site) }, Taken { id: to, site: site(to_site) }))
-    }
-}
-
-impl Cycle {
-    /// The edges that led to the last one reached; of a long way, those next to it.
-    fn back_from(reached: &[Option<(u32, Option<(Taken, Taken)>, usize)>; MOST_VISITED], last: usize) -> Self {
-        let mut steps = [None; MOST_STEPS];
-        let mut count = 0;
-        let mut at = last;
-        while let Some((_, Some(edge), before)) = reached[at] {
-            // Room for the one that closes the circle.
-            if count + 1 < MOST_STEPS {
-                steps[count] = Some(edge);
-                count += 1;
-            }
-            at = before;
-        }
-        steps[..count].reverse();
-        Cycle { steps }
     }
 }
 
