@@ -37,7 +37,8 @@ pub(crate) struct WorkKind {
     pub(crate) routine: unsafe fn(*const (), &mut At<'_, Passive>),
 }
 
-/// What the pool queues.
+/// What the pool queues. `repr(C)`: its address is that of its `work`, and queueing needs no second one.
+#[repr(C)]
 pub(crate) struct RawWork {
     work: Work,
     context: AtomicPtr<()>,
@@ -271,6 +272,8 @@ pub struct WorkItem<R: WorkRoutine> {
     object: Arc<Object<R>>,
 }
 
+/// `repr(C)` for the same reason.
+#[repr(C)]
 struct Object<R> {
     raw: RawWork,
     routine: R,

@@ -66,6 +66,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
 ///
 /// # Safety
 /// `head` is the head of a connected `Interrupt<R>`, in service at its class.
+#[inline(never)]
 pub(super) unsafe extern "sysv64-unwind" fn single<R: ServiceRoutine>(head: *const Head, word: HalWord) {
     // SAFETY: by the contract; the head is the first field, and the stub passes what it was given.
     unsafe { (*head.cast::<Interrupt<R>>()).serve_alone(from_word(word)) }
@@ -75,6 +76,7 @@ pub(super) unsafe extern "sysv64-unwind" fn single<R: ServiceRoutine>(head: *con
 ///
 /// # Safety
 /// As [`single`].
+#[inline(never)]
 pub(super) unsafe extern "sysv64-unwind" fn single_raised<R: ServiceRoutine>(head: *const Head, word: HalWord) {
     // SAFETY: the same contract, and the stub passes what it was given.
     unsafe { raised::<R, _>(head, from_word(word), |this, hal| this.serve_alone(hal)) }

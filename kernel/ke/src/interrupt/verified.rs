@@ -1,7 +1,8 @@
 //! Interrupts whose callbacks the [verifier](crate::verifier) watches: connected while it is on, until they are disconnected.
 //!
-//! Every way into a callback has a twin here that calls it as a whole, by an address that the compiler does not know ([`black_box`]):
-//! a call that it knew would change what it makes of the other, which is to cost nothing.
+//! Every way into a callback has a twin here that calls it as a whole. The compiler is kept from putting the driver's code into both,
+//! or it would inline it into neither: from the twins of what is not a dispatch routine it is even hidden whom they call
+//! ([`black_box`]).
 //!
 //! **Invariant:** the dispatch routine, the DPC's kind and the work item's are all twins or none; they are chosen while the interrupt
 //! is not connected.
@@ -86,11 +87,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
 /// As [`serve::single`].
 unsafe extern "sysv64-unwind" fn single<R: ServiceRoutine>(head: *const Head, word: HalWord) {
     // SAFETY: the same contract, and the stub passes what it was given.
-    unsafe {
-        verifier::watched(from_word(word), const { &Interrupt::<R>::ISR }, || {
-            black_box::<DispatchRoutine>(serve::single::<R>)(head, word)
-        })
-    }
+    unsafe { verifier::watched(from_word(word), const { &Interrupt::<R>::ISR }, || serve::single::<R>(head, word)) }
 }
 
 /// As [`serve::single_raised`], watched.
@@ -100,9 +97,7 @@ unsafe extern "sysv64-unwind" fn single<R: ServiceRoutine>(head: *const Head, wo
 unsafe extern "sysv64-unwind" fn single_raised<R: ServiceRoutine>(head: *const Head, word: HalWord) {
     // SAFETY: the same contract, and the stub passes what it was given.
     unsafe {
-        verifier::watched(from_word(word), const { &Interrupt::<R>::ISR }, || {
-            black_box::<DispatchRoutine>(serve::single_raised::<R>)(head, word)
-        })
+        verifier::watched(from_word(word), const { &Interrupt::<R>::ISR }, || serve::single_raised::<R>(head, word))
     }
 }
 
