@@ -284,9 +284,9 @@ unsafe impl Hal for Machine {
         unsafe { ke::entry::lock_slowly(self.port(), word, ticket, site) };
     }
 
-    fn turn(&self, word: *const ()) -> u64 {
+    fn turn(&self, word: usize) -> u64 {
         // By the releases that were seen since somebody first asked: the word itself may be gone.
-        *self.releases.borrow_mut().entry(word.addr()).or_default()
+        *self.releases.borrow_mut().entry(word).or_default()
     }
 
     fn print(&self, text: fmt::Arguments<'_>) {

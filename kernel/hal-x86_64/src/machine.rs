@@ -183,7 +183,7 @@ unsafe impl Hal for X86Hal {
     fn lock_slowly(&self, word: *const (), ticket: u32, site: *const ()) {
         lock_entry::call(word, ticket, site);
     }
-    fn turn(&self, word: *const ()) -> u64 {
+    fn turn(&self, word: usize) -> u64 {
         // SAFETY: heap, stacks and statics stay mapped for good, and locks are in nothing else.
         unsafe { ke::entry::lock_turn(word) }
     }

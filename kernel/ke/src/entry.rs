@@ -114,11 +114,11 @@ pub unsafe fn lock_slowly(hal: HalRef<'_>, word: *const (), ticket: u32, site: *
     word.lock_slowly(hal, ticket, unsafe { Site::from_word(site) });
 }
 
-/// The turn that the spin lock at `word` serves, for [`hal::Hal::turn`].
+/// The turn that the spin lock whose word is at address `word` serves, for [`hal::Hal::turn`].
 ///
 /// # Safety
 /// `word` is the argument of that, and what was memory of the kernel's then can still be read.
-pub unsafe fn lock_turn(word: *const ()) -> u64 {
+pub unsafe fn lock_turn(word: usize) -> u64 {
     // SAFETY: by the contract.
     unsafe { ticket::turn_at(word) }
 }

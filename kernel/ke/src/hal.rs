@@ -110,9 +110,9 @@ macro_rules! hal_methods {
         /// Calls [`$crate::entry::lock_slowly`] with these: a spin lock's holder comes to wait, or to be verified. It is called on
         /// paths whose instructions count: at its best it takes none of their registers.
         fn lock_slowly(word: *const (), ticket: u32, site: *const ()) -> ();
-        /// What changes when the spin lock whose word is at `word` is released: [`$crate::entry::lock_turn`], where memory that was
+        /// What changes when the spin lock whose word is at address `word` is released: [`$crate::entry::lock_turn`], where memory that was
         /// freed can still be read. The lock may be gone. DISPATCH or above.
-        fn turn(word: *const ()) -> u64;
+        fn turn(word: usize) -> u64;
         /// Writes to the console. Any IRQL.
         fn print(text: ::core::fmt::Arguments<'_>) -> ();
         /// Reports what went wrong and stops the machine.

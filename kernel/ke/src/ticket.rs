@@ -93,6 +93,11 @@ impl TicketWord {
         ptr::from_ref(self).addr()
     }
 
+    /// The address, for [`turn_at`].
+    pub(crate) fn expose(&self) -> usize {
+        ptr::from_ref(self).expose_provenance()
+    }
+
     pub(crate) fn id(&self) -> &AtomicU32 {
         &self.id
     }
@@ -101,9 +106,9 @@ impl TicketWord {
 /// What tells this turn of a lock from all others: its number, and which lock it is.
 ///
 /// # Safety
-/// There was a [`TicketWord`] at `word`, and its memory is still mapped, whatever it holds now.
-pub(crate) unsafe fn turn_at(word: *const ()) -> u64 {
-    let word = word.cast::<TicketWord>();
+/// There was a [`TicketWord`] at address `word`, and its memory is still mapped, whatever it holds now.
+pub(crate) unsafe fn turn_at(word: usize) -> u64 {
+    let word = ptr::with_exposed_provenance::<TicketWord>(word);
     // SAFETY: by the contract the addresses can be read; volatile, because somebody else's data may be there by now.
     let (serving, id) = unsafe {
         (
@@ -122,7 +127,7 @@ mod tests {
     fn a_turn_is_told_from_the_next_and_from_another_locks() {
         let (one, other) = (TicketWord::new(Kind::Spin), TicketWord::new(Kind::Interrupt));
         // SAFETY: both words are there.
-        let turn = |word: &TicketWord| unsafe { turn_at(ptr::from_ref(word).cast()) };
+        let turn = |word: &TicketWord| unsafe { turn_at(word.expose()) };
         let first = turn(&one);
         assert_eq!(first, turn(&one));
         assert_ne!(first, turn(&other));

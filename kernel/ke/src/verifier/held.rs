@@ -8,21 +8,18 @@
 
 use super::{order::Taken, site::Site};
 use crate::{hal::HalRef, ticket::TicketWord};
-use core::{
-    ptr,
-    sync::atomic::{
-        AtomicPtr, AtomicU32, AtomicU64, AtomicUsize,
-        Ordering::{Relaxed, SeqCst},
-        compiler_fence,
-    },
+use core::sync::atomic::{
+    AtomicPtr, AtomicU32, AtomicU64, AtomicUsize,
+    Ordering::{Relaxed, SeqCst},
+    compiler_fence,
 };
 
 /// Ten device classes, and some locks in each; what is beyond is not watched.
 const MOST: usize = 32;
 
 struct Entry {
-    /// Null while the entry is being made.
-    word: AtomicPtr<()>,
+    /// 0 while the entry is being made.
+    word: AtomicUsize,
     turn: AtomicU64,
     id: AtomicU32,
     site: AtomicPtr<()>,
@@ -37,7 +34,7 @@ pub(crate) struct Held {
 impl Held {
     pub(crate) fn new() -> Self {
         let entry = || Entry {
-            word: AtomicPtr::default(),
+            word: AtomicUsize::new(0),
             turn: AtomicU64::new(0),
             id: AtomicU32::new(0),
             site: AtomicPtr::default(),
@@ -50,16 +47,16 @@ impl Held {
         let count = self.count.load(Relaxed);
         let Some(entry) = self.entries.get(count) else { return };
         // The place is taken before it is filled, and filled before it counts: an ISR may come in between.
-        entry.word.store(ptr::null_mut(), Relaxed);
+        entry.word.store(0, Relaxed);
         compiler_fence(SeqCst);
         self.count.store(count + 1, Relaxed);
         compiler_fence(SeqCst);
-        let address = ptr::from_ref(word).cast::<()>();
+        let address = word.expose();
         entry.turn.store(hal.turn(address), Relaxed);
         entry.id.store(taken.id, Relaxed);
         entry.site.store(taken.site.word().cast_mut(), Relaxed);
         compiler_fence(SeqCst);
-        entry.word.store(address.cast_mut(), Relaxed);
+        entry.word.store(address, Relaxed);
     }
 
     /// Takes out what was released, from the top. On this CPU.
@@ -89,12 +86,12 @@ impl Entry {
     /// Held, or being made.
     fn is_kept(&self, hal: HalRef<'_>) -> bool {
         let word = self.word.load(Relaxed);
-        word.is_null() || hal.turn(word) == self.turn.load(Relaxed)
+        word == 0 || hal.turn(word) == self.turn.load(Relaxed)
     }
 
     fn held(&self, hal: HalRef<'_>) -> Option<Taken> {
         let word = self.word.load(Relaxed);
-        let held = !word.is_null() && hal.turn(word) == self.turn.load(Relaxed);
+        let held = word != 0 && hal.turn(word) == self.turn.load(Relaxed);
         // SAFETY: stored by `push`, before the word was.
         held.then(|| Taken { id: self.id.load(Relaxed), site: unsafe { Site::from_word(self.site.load(Relaxed)) } })
     }
