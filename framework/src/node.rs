@@ -11,7 +11,7 @@ use crate::{
     interrupt::{AnyInterrupt, Down},
     pnp::Shared,
     queue::{AnyIoQueue, AnyQueue, Routes},
-    session::{Session, Surroundings},
+    session::{Session, Surroundings, watched},
 };
 use alloc::{format, string::String, sync::Arc, vec::Vec};
 use core::{any::Any, fmt, mem};
@@ -76,7 +76,7 @@ impl<D: Device> Node<D> {
         let name = format!("{}#{instance}", D::NAME);
         let mut init = DeviceInit { creator: Creator::new(name.clone()), driver: &**driver, instance };
         let mut routes = Routes::default();
-        let stage = match D::Added::device_add(&mut init, at) {
+        let stage = match watched::<D, _>("device_add", at, |at| D::Added::device_add(&mut init, at)) {
             Ok(added) => {
                 let mut creator = init.creator;
                 routes = creator.routes.clone();
@@ -158,7 +158,7 @@ impl<D: Device> Node<D> {
         };
         self.keep_out(at);
         if why == Down::Surprise {
-            session.device().device.surprise_removal(at);
+            watched::<D, _>("surprise_removal", at, |at| session.device().device.surprise_removal(at));
         }
         let result = session.take_down(&mut self.surroundings(&mut added), why, at);
         self.forget_run(&mut added, at);

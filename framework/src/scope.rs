@@ -12,7 +12,10 @@ use crate::{
     timer::{DpcTimer, Engine, Expire, WorkItemTimer},
 };
 use core::{fmt, panic::Location};
-use ke::{At, AtMost, Dispatch, Level, OwnerCell, Passive, SpinLock, UpToDispatch, WaitLock, bugcheck::BugCheckKind};
+use ke::{
+    At, AtMost, Dispatch, Level, OwnerCell, Passive, PlaceCell, SpinLock, UpToDispatch, WaitLock,
+    bugcheck::BugCheckKind,
+};
 
 /// An execution level: where the callbacks of a scope, a queue or a timer run ([`Dispatch`] or [`Passive`],
 /// WDF_EXECUTION_LEVEL), and so which lock serializes them.
@@ -148,12 +151,14 @@ impl ServesWorkItem for Passive {
 pub struct Scope<T: Send, L: ScopeLevel = Dispatch> {
     lock: L::Lock<T>,
     owner: OwnerCell,
+    /// Where whoever is in it has entered.
+    entered: PlaceCell,
 }
 
 impl<T: Send, L: ScopeLevel> Scope<T, L> {
     /// A scope around `data`, with nobody in it.
     pub fn new(data: T) -> Self {
-        Scope { lock: L::lock(data), owner: OwnerCell::new() }
+        Scope { lock: L::lock(data), owner: OwnerCell::new(), entered: PlaceCell::new() }
     }
 
     /// WdfObjectAcquireLock and WdfObjectReleaseLock: runs `f` as a callback of the scope would run, alone with its data. At
@@ -162,14 +167,16 @@ impl<T: Send, L: ScopeLevel> Scope<T, L> {
     #[track_caller]
     pub fn enter<C: AtMost<L>, R>(&self, at: &mut At<'_, C>, f: impl FnOnce(&mut T, &mut At<'_, L>) -> R) -> R {
         if self.is_entered_by_me(at) {
-            let place = Location::caller();
+            let (place, before) = (Location::caller(), &self.entered);
             at.bug_check(
                 BugCheckKind::RecursiveLock,
-                format_args!("a serialization scope is entered at {place} by who is in it already"),
+                format_args!("a serialization scope is entered at {place} by who is in it already, entered {before}"),
             );
         }
+        let place = Location::caller();
         L::locked(&self.lock, at, |data, at| {
             self.owner.set(at);
+            self.entered.set(place);
             let result = f(data, at);
             self.owner.clear();
             result

@@ -17,7 +17,7 @@ use crate::{
 };
 use alloc::sync::Arc;
 use core::mem;
-use ke::{At, Passive, SpinLock};
+use ke::{At, Passive, SpinLock, verifier};
 
 /// A device that is starting, started, asleep or stopping.
 pub(crate) struct Session<D: Device> {
@@ -94,7 +94,7 @@ impl<D: Device> Session<D> {
             added: around.added,
             instance: around.instance,
         };
-        let device = D::prepare_hardware(&mut resources, at)?;
+        let device = watched::<D, _>("prepare_hardware", at, |at| D::prepare_hardware(&mut resources, at))?;
         let object = Arc::new(DeviceObject { device, added: around.added.clone(), trouble: SpinLock::new(None) });
         self.device = Some(object.clone());
         for queue in &around.creator.queues {
@@ -120,14 +120,14 @@ impl<D: Device> Session<D> {
         // Not before the driver has seen the device: it may still be at a transfer of an earlier run.
         around.hardware.start_transfers(at)?;
 
-        object.device.d0_entry(self.power, at)?;
+        watched::<D, _>("d0_entry", at, |at| object.device.d0_entry(self.power, at))?;
         self.power = PowerState::D0;
         self.reached = Reached::PoweredUp;
 
         for interrupt in &around.creator.interrupts {
             interrupt.wake(at)?;
         }
-        object.device.post_interrupts_enabled(at)?;
+        watched::<D, _>("post_interrupts_enabled", at, |at| object.device.post_interrupts_enabled(at))?;
         self.reached = Reached::Running;
         for queue in &around.creator.queues {
             queue.power_on(at);
@@ -151,7 +151,7 @@ impl<D: Device> Session<D> {
             for queue in around.creator.queues.iter().rev() {
                 result = note(queue.power_off(action, at), around, at).and(result);
             }
-            object.device.pre_interrupts_disabled(at);
+            watched::<D, _>("pre_interrupts_disabled", at, |at| object.device.pre_interrupts_disabled(at));
         }
         for interrupt in around.creator.interrupts.iter().rev() {
             result = note(interrupt.sleep(why, at), around, at).and(result);
@@ -162,7 +162,7 @@ impl<D: Device> Session<D> {
             }
         }
         if self.reached >= Reached::PoweredUp {
-            object.device.d0_exit(to, at);
+            watched::<D, _>("d0_exit", at, |at| object.device.d0_exit(to, at));
         }
         self.power = to;
         self.reached = Reached::Prepared;
@@ -191,7 +191,7 @@ impl<D: Device> Session<D> {
         if let Some(object) = self.device.take() {
             let object = Arc::into_inner(object)
                 .expect("interrupts are disconnected, objects stopped and outside references run down: nobody is left");
-            object.device.release_hardware(&around.added.added, at);
+            watched::<D, _>("release_hardware", at, |at| object.device.release_hardware(&around.added.added, at));
         }
         let location = around.hardware.location();
         if silent {
@@ -220,4 +220,13 @@ fn note<D: Device>(result: Result<()>, around: &Surroundings<'_, D>, at: &mut At
         around.shared.report(status.clone(), at);
     }
     result
+}
+
+/// Runs a callback of a device of `D`, under the eyes of the verifier if that is on.
+pub(crate) fn watched<D: Device, T>(
+    name: &str,
+    at: &mut At<'_, Passive>,
+    callback: impl FnOnce(&mut At<'_, Passive>) -> T,
+) -> T {
+    verifier::callback(at, format_args!("{name} of {}", D::NAME), callback)
 }

@@ -56,6 +56,8 @@ pub enum Status {
         /// What made it a storm.
         cause: StormCause,
     },
+    /// A callback of the interrupt, or code that holds its lock, asked for what waits for that to end.
+    OwnCallback,
     /// The interrupt could not be connected.
     Connect(ConnectError),
     /// The interrupt could not be connected as it was stated.
@@ -136,6 +138,9 @@ impl fmt::Display for Status {
             }
             Status::CeilingTooLow(error) => error.fmt(f),
             Status::Storm { number, cause } => write!(f, "interrupt {number} was masked for good: {cause}"),
+            Status::OwnCallback => {
+                f.write_str("this waits for the interrupt's callbacks, so it cannot be asked for in one of them")
+            }
             Status::Connect(error) => error.fmt(f),
             Status::NotConnectable(failure) => failure.fmt(f),
             Status::Nested(error) => error.fmt(f),

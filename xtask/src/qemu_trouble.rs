@@ -11,6 +11,9 @@ use crate::{
 };
 use std::path::Path;
 
+/// Where the verifier says that a lock was taken.
+const DRIVER: &str = "taken at drivers/faulty/src/lib.rs:";
+
 /// The boots.
 pub fn cases(kernel: &Path) -> Vec<Case> {
     let case = |name: String, machine, ending, checks: &[Check]| Case {
@@ -23,7 +26,7 @@ pub fn cases(kernel: &Path) -> Vec<Case> {
     };
     let mut cases = Vec::new();
 
-    let crashes: [(&str, Ending, &'static [&'static str]); 8] = [
+    let crashes: [(&str, Ending, &'static [&'static str]); 11] = [
         ("fault", Ending::Fault, &["page fault", "crash"]),
         ("stack", Ending::StackOverflow, &["stack overflow", "crash"]),
         ("nested", Ending::StackOverflow, &["stack overflow", "crash"]),
@@ -32,10 +35,17 @@ pub fn cases(kernel: &Path) -> Vec<Case> {
         ("endless-isr", Ending::BugCheck, &["evt_isr", "never_ends"]),
         ("endless-dpc", Ending::BugCheck, &["evt_dpc", "never_ends"]),
         ("thread", Ending::Panic, &["crash"]),
+        ("forgotten-guard", Ending::BugCheck, &["its guard was forgotten", "faultyinterrupt", DRIVER]),
+        ("lock-twice", Ending::BugCheck, &["is taken again at drivers/faulty", "takes_twice", DRIVER]),
+        ("lock-order", Ending::BugCheck, &["opposite orders", "takes_in_both_orders", DRIVER]),
     ];
     for (kind, ending, names) in crashes {
         let machine = Machine { exec: Some(format!("crash {kind}")), ..Machine::new(kernel) };
-        let what = if ending == Ending::BugCheck { "DPC_WATCHDOG_VIOLATION" } else { "BUG CHECK" };
+        let what = match ending {
+            Ending::BugCheck if kind.starts_with("endless") => "DPC_WATCHDOG_VIOLATION",
+            Ending::BugCheck => "VERIFIER_VIOLATION",
+            _ => "BUG CHECK",
+        };
         cases.push(case(format!("crash {kind}"), machine, ending, &[Crash { names }, Says(what)]));
     }
 

@@ -1,12 +1,12 @@
-//! A driver for QEMU's edu device that misbehaves as it is told to: what a bug check names, what the watchdog notices, and
-//! what is masked as a storm.
+//! A driver for QEMU's edu device that misbehaves as it is told to: what a bug check names, what the watchdog notices, what the
+//! verifier finds, and what is masked as a storm.
 //!
 //! Until then it is a small and proper driver: its ISR claims what the device asserts and quiets it, its DPC says so.
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
-use core::hint::spin_loop;
+use core::{hint::spin_loop, mem};
 use framework::prelude::*;
 
 /// What the driver is to do wrong.
@@ -24,6 +24,12 @@ pub enum Fault {
     NeverQuiet,
     /// `evt_isr` quiets the device, and says that it was not its own.
     Denies,
+    /// `evt_dpc` forgets the guard of a spin lock: for the verifier, as all that follow.
+    ForgetsGuard,
+    /// `evt_dpc` takes a spin lock that it holds.
+    TakesTwice,
+    /// `evt_dpc` takes two spin locks in one order, then in the other.
+    TakesInBothOrders,
 }
 
 /// How long an interrupt may take to arrive, in nanoseconds.
@@ -43,6 +49,9 @@ pub struct Faulty {
     regs: Regs,
     irq: Interrupt<FaultyInterrupt>,
     served: Event,
+    /// How many DPCs have run, and how many of them did something wrong.
+    runs: SpinLock<u32>,
+    mistakes: SpinLock<u32>,
 }
 
 impl Device for Faulty {
@@ -54,7 +63,7 @@ impl Device for Faulty {
     fn prepare_hardware(hw: &mut Resources<'_, Self>, at: &mut At<'_, Passive>) -> Result<Self> {
         let regs = hw.map_bar(at, 0)?;
         let irq = hw.interrupt(FaultyInterrupt, None).create()?;
-        Ok(Faulty { regs, irq, served: Event::new() })
+        Ok(Faulty { regs, irq, served: Event::new(), runs: SpinLock::new(0), mistakes: SpinLock::new(0) })
     }
 }
 
@@ -122,9 +131,30 @@ impl EvtDpc for FaultyInterrupt {
         match irq.synchronize(|armed, _| *armed) {
             Some(Fault::PanicInDpc) => panic!("the driver was told to panic in its DPC"),
             Some(Fault::EndlessDpc) => never_ends(),
-            _ => {}
+            Some(Fault::ForgetsGuard) => mem::forget(dev.runs.acquire(irq)),
+            Some(Fault::TakesTwice) => dev.takes_twice(irq),
+            Some(Fault::TakesInBothOrders) => dev.takes_in_both_orders(irq),
+            _ => *dev.runs.acquire(irq) += 1,
         }
         dev.served.set(irq);
+    }
+}
+
+impl Faulty {
+    fn takes_twice(&self, at: &mut At<'_, Dispatch>) {
+        let mut runs = self.runs.acquire(at);
+        let (runs, at) = runs.parts();
+        *runs += *self.runs.acquire(at);
+    }
+
+    fn takes_in_both_orders(&self, at: &mut At<'_, Dispatch>) {
+        let mut runs = self.runs.acquire(at);
+        let (count, inside) = runs.parts();
+        *self.mistakes.acquire(inside) += *count;
+        drop(runs);
+        let mut mistakes = self.mistakes.acquire(at);
+        let (count, inside) = mistakes.parts();
+        *self.runs.acquire(inside) += *count;
     }
 }
 

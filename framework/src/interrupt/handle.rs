@@ -107,15 +107,15 @@ impl<H: EvtIsr> Interrupt<H> {
 
     /// WdfInterruptDisable: the disable callback, then disconnected, and so over low power and restarts until
     /// [`Self::enable`]. An error is the callback's, or the source's that could not be switched off: it is disconnected all the
-    /// same. On a device that is not pageable it stays connected, inactive. PASSIVE; not from the interrupt's own work item or
-    /// passive-level ISR, which this waits for.
+    /// same. On a device that is not pageable it stays connected, inactive. PASSIVE. [`Status::OwnCallback`](crate::Status::OwnCallback): from the interrupt's
+    /// own work item or passive-level ISR, which this waits for.
     #[track_caller]
     pub fn disable<L: MayWait>(&self, at: &mut At<'_, L>) -> Result<()> {
         self.0.disable(&mut at.as_passive())
     }
 
     /// WdfInterruptEnable: connected again, then the enable callback, unless it is enabled already; while the device sleeps,
-    /// when it wakes. PASSIVE; not from the interrupt's own callbacks.
+    /// when it wakes. PASSIVE. [`Status::OwnCallback`](crate::Status::OwnCallback): from the interrupt's own callbacks.
     #[track_caller]
     pub fn enable<L: MayWait>(&self, at: &mut At<'_, L>) -> Result<()> {
         self.0.enable(&mut at.as_passive())

@@ -184,15 +184,21 @@ impl<H: EvtIsr> Object<H> {
     }
 
     pub fn disable(&self, at: &mut At<'_, Passive>) -> Result<()> {
+        self.refuse_own_callbacks(at)?;
         let mut setup = self.setup.acquire(at);
         setup.disabled = true;
         self.bring_down(&mut setup, !H::Device::POWER_PAGEABLE, at)
     }
 
     pub fn enable(&self, at: &mut At<'_, Passive>) -> Result<()> {
+        self.refuse_own_callbacks(at)?;
         let mut setup = self.setup.acquire(at);
         setup.disabled = false;
         self.bring_up(&mut setup, at)
+    }
+
+    fn refuse_own_callbacks(&self, at: &At<'_, Passive>) -> Result<()> {
+        if self.interrupt.is_in_callback(at) { Err(Status::OwnCallback) } else { Ok(()) }
     }
 
     fn bring_up(&self, setup: &mut Setup<H::Device>, at: &mut At<'_, Passive>) -> Result<()> {

@@ -10,11 +10,12 @@ use super::{
 };
 use crate::{Cancel, Request, RequestKind, ScopeLevel, device::DeviceObject};
 use alloc::sync::{Arc, Weak};
-use ke::{At, Dispatch, DpcRoutine, Level, Passive, UpToDispatch, WorkRoutine};
+use core::any::type_name;
+use ke::{At, Dispatch, DpcRoutine, Level, Passive, UpToDispatch, WorkRoutine, verifier};
 
-/// So many callbacks who brings a request serves for others; what is left then a work item goes on with, so that neither he nor
-/// his CPU is kept at it for ever.
-const MOST_IN_A_ROW: u32 = 64;
+/// So many requests are given out in a row by one thread, or by DPCs; then a work item goes on, so that neither the thread nor the
+/// CPU is kept at it for ever by those who go on submitting.
+const MOST_IN_A_ROW: u32 = 32;
 
 /// Delivers from a DPC.
 pub(crate) struct Later<H: EvtIo>(pub Weak<Queue<H>>);
@@ -40,19 +41,27 @@ impl<H: EvtIo> WorkRoutine for LaterAtPassive<H> {
 impl<H: EvtIo> Queue<H> {
     /// Calls the driver for what there is, here if it can be, else soon.
     pub(super) fn deliver_here_or_later(&self, at: &mut UpToDispatch<'_>) {
+        let by_a_thread = matches!(at, UpToDispatch::Passive(_));
         let look = |at: &mut At<'_, Dispatch>| {
             let me = at.thread_id();
             let device = self.with(at, |state| {
+                if !state.has_work() {
+                    return None;
+                }
+                if by_a_thread {
+                    state.in_a_row = 0;
+                }
                 // Who delivers already, further out in this thread, will look again. At DISPATCH that may be the thread that was
                 // interrupted, which is at DISPATCH itself if it serves callbacks of that level.
                 let outside = !state.is_inside(me);
-                state.has_work().then(|| state.device.clone().map(|device| (device, outside))).flatten()
+                let enough = H::Level::IRQL == Passive::IRQL || state.in_a_row >= MOST_IN_A_ROW;
+                state.device.clone().map(|device| (device, outside, enough))
             });
-            device.map(|(device, outside)| (outside, self.handler.would_deadlock(&device.device, at)))
+            device.map(|(device, outside, enough)| (outside, enough, self.handler.would_deadlock(&device.device, at)))
         };
-        let Some((outside, in_its_scope)) = at.at_dispatch(look) else { return };
+        let Some((outside, enough, in_its_scope)) = at.at_dispatch(look) else { return };
         match at {
-            UpToDispatch::Dispatch(at) if H::Level::IRQL == Passive::IRQL => _ = self.later_at_passive.enqueue(at),
+            UpToDispatch::Dispatch(at) if enough => _ = self.later_at_passive.enqueue(at),
             _ if !outside => {}
             _ if in_its_scope => self.deliver_later(at),
             _ => {
@@ -84,10 +93,15 @@ impl<H: EvtIo> Queue<H> {
         };
         for _ in 0..MOST_IN_A_ROW {
             let Some((work, object)) = self.change(at, next) else { return };
-            self.call(work, &object, at);
+            self.watched(at, work.name(), |at| self.call(work, &object, at));
         }
         self.change(at, |state| state.leave(me));
         self.later_at_passive.enqueue(at);
+    }
+
+    /// Runs a callback under the eyes of the verifier, if that is on.
+    pub(super) fn watched(&self, at: &mut At<'_, H::Level>, name: &str, f: impl FnOnce(&mut At<'_, H::Level>)) {
+        verifier::callback(at, format_args!("{name} of {}", type_name::<H>()), f);
     }
 
     fn call(&self, work: Work, object: &Arc<DeviceObject<H::Device>>, at: &mut At<'_, H::Level>) {

@@ -13,7 +13,7 @@ use crate::{
 };
 use alloc::{sync::Arc, vec::Vec};
 use core::any::type_name;
-use ke::{At, Passive};
+use ke::{At, Passive, verifier};
 
 /// Nanoseconds that a driver has to give back its requests when its device is to stop working.
 const PATIENCE: u64 = 10_000_000_000;
@@ -95,8 +95,20 @@ impl<H: EvtIo> AnyIoQueue<H::Device> for Queue<H> {
         if self.wait_until(at, Some(PATIENCE), settled) {
             return Ok(());
         }
-        let count = self.with(at, |state| state.given().iter().filter(|packet| !packet.is_kept()).count());
-        Err(Status::RequestsKept { handler: type_name::<H>(), count })
+        let kept: Vec<Arc<Packet>> =
+            self.with(at, |state| state.given().iter().filter(|packet| !packet.is_kept()).cloned().collect());
+        let (device, handler, count) = (&self.device_name, type_name::<H>(), kept.len());
+        if let Some(first) = kept.first() {
+            verifier::report(
+                at,
+                format_args!(
+                    "{handler} of {device} completes {count} requests never, the first of them parked {}: complete them when the \
+                     device stops, or take them back in `evt_cancel`",
+                    first.parked
+                ),
+            );
+        }
+        Err(Status::RequestsKept { handler, count })
     }
 
     fn detach(&self, at: &mut At<'_, Passive>) -> Result<()> {
@@ -132,7 +144,8 @@ impl<H: EvtIo> Queue<H> {
         at: &mut At<'_, Passive>,
         f: impl FnOnce(&H::Device, &mut At<'_, H::Level>),
     ) {
-        let told = H::Level::here(&mut at.up_to_dispatch(), |at| f(&object.device, at));
+        let told =
+            H::Level::here(&mut at.up_to_dispatch(), |at| self.watched(at, "evt_io", |at| f(&object.device, at)));
         debug_assert!(told.is_some(), "every execution level is reached from PASSIVE");
     }
 }

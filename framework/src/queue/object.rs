@@ -14,7 +14,7 @@ use alloc::{
     sync::{Arc, Weak},
 };
 use core::any::type_name;
-use ke::{At, AtMost, Dispatch, Event, LateDpc, MayWait, SpinLock, UpToDispatch, WorkItem};
+use ke::{At, AtMost, Dispatch, Event, LateDpc, MayWait, SpinLock, UpToDispatch, WorkItem, verifier};
 
 /// A queue, whatever its handler is: for requests, which come and go.
 pub(crate) trait AnyQueue: Send + Sync {
@@ -142,8 +142,16 @@ impl<H: EvtIo> Queue<H> {
         };
         while let Some(packet) = self.change(at, find) {
             packet.finish(crate::Completion::refused(Status::Abandoned), at);
-            let handler = type_name::<H>();
-            at.print(format_args!("{}: {handler} dropped a request instead of completing it\n", self.device_name));
+            let (device, handler, parked) = (&self.device_name, type_name::<H>(), &packet.parked);
+            verifier::report(
+                at,
+                format_args!(
+                    "{handler} of {device} dropped a request, parked {parked}: complete it, forward it or put it back"
+                ),
+            );
+            at.print(format_args!(
+                "{device}: {handler} dropped a request, parked {parked}, instead of completing it\n"
+            ));
         }
     }
 

@@ -1,7 +1,7 @@
 //! What a queue knows about its requests and about who serves them. Everything here is under the queue's lock.
 
 use crate::{
-    Device,
+    Device, RequestKind,
     device::DeviceObject,
     request::{Irp, Packet},
 };
@@ -49,6 +49,21 @@ pub(super) enum Work {
     Ready,
 }
 
+impl Work {
+    /// The callback.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Work::Give(irp) => match irp.kind {
+                RequestKind::Read => "evt_io_read",
+                RequestKind::Write => "evt_io_write",
+                RequestKind::Control => "evt_io_device_control",
+            },
+            Work::Cancel(_) => "evt_cancel",
+            Work::Ready => "evt_io_ready",
+        }
+    }
+}
+
 pub(super) struct State<D: Device> {
     dispatching: Dispatching,
     /// By number, which is their order.
@@ -73,6 +88,8 @@ pub(super) struct State<D: Device> {
     pub closed: bool,
     /// From prepared to released hardware.
     pub device: Option<Arc<DeviceObject<D>>>,
+    /// Requests given out since a thread began to give out some.
+    pub in_a_row: u32,
     /// Who is at delivering, or in a callback.
     inside: Vec<ThreadId>,
     /// How many wait for a change.
@@ -96,6 +113,7 @@ impl<D: Device> State<D> {
             purged: false,
             closed: false,
             device: None,
+            in_a_row: 0,
             inside: Vec::new(),
             watchers: 0,
             returned: 0,
@@ -227,6 +245,7 @@ impl<D: Device> State<D> {
         let work = if let Some(packet) = self.cancels.pop() {
             Work::Cancel(packet)
         } else if self.gives() {
+            self.in_a_row = self.in_a_row.saturating_add(1);
             Work::Give(self.take_first()?)
         } else if self.tells() {
             self.ready = false;

@@ -9,7 +9,7 @@ use core::{
         Ordering::{Relaxed, SeqCst},
     },
 };
-use ke::{At, AtMost, Dispatch, Event, SpinLock};
+use ke::{At, AtMost, Dispatch, Event, PlaceCell, SpinLock};
 
 /// What became of a request (IO_STATUS_BLOCK, with the buffer).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub struct Packet {
     cancelled: AtomicBool,
     /// It is cancelled because its device goes.
     gone: AtomicBool,
+    /// Where the driver has parked it.
+    pub(crate) parked: PlaceCell,
     /// The driver dropped it.
     abandoned: AtomicBool,
     /// The driver keeps it while the device sleeps.
@@ -42,14 +44,15 @@ pub struct Packet {
 impl Packet {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Packet {
-            home: SpinLock::new(None),
+            home: SpinLock::plain(None),
             cancelled: AtomicBool::new(false),
             gone: AtomicBool::new(false),
+            parked: PlaceCell::new(),
             abandoned: AtomicBool::new(false),
             kept: AtomicBool::new(false),
             slot: AtomicUsize::new(0),
             number: AtomicUsize::new(0),
-            outcome: SpinLock::new(None),
+            outcome: SpinLock::plain(None),
             done: Event::new(),
         })
     }

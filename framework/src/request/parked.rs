@@ -9,7 +9,7 @@ use super::{
     packet::Packet,
 };
 use alloc::sync::Arc;
-use core::fmt;
+use core::{fmt, panic::Location};
 
 /// A place for one request that waits for the device.
 ///
@@ -59,10 +59,12 @@ impl<K> Parked<K> {
 
     /// Puts `request` here (WdfRequestMarkCancelableEx): from now on a cancellation finds it. `Err` gives it back: there is one
     /// here already, or it has been cancelled, and whoever has it now fails it.
+    #[track_caller]
     pub fn park(&mut self, request: Request<K>) -> Result<Disposed, Request<K>> {
         if self.0.is_some() || request.is_cancelled() {
             return Err(request);
         }
+        request.packet().parked.set(Location::caller());
         self.0 = Some(request);
         Ok(Disposed(()))
     }

@@ -17,3 +17,4 @@ mod requests;
 mod scopes;
 mod sets;
 mod storms;
+mod verifier;

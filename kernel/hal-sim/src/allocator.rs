@@ -41,7 +41,8 @@ impl LevelCheckedAllocator {
         Self::above_dispatch(|machine| {
             let who = machine.who(machine.cpu().fiber.get());
             let (cpu, irql, size) = (machine.running.get(), machine.irql(), layout.size());
-            let text = format!("{who} allocates {size} bytes on CPU {cpu} at IRQL {irql}");
+            let held = machine.held();
+            let text = format!("{who} allocates {size} bytes on CPU {cpu} at IRQL {irql}{held}");
             // Only marked: an allocator must not unwind. The next call of the core does.
             machine.fail(FaultKind::AllocationAtDirql, text);
         });

@@ -13,6 +13,8 @@ use std::collections::{HashMap, HashSet};
 pub(crate) struct Callbacks {
     /// Interrupts whose teardown is over.
     disconnected: HashSet<usize>,
+    /// Interrupts whose callbacks' levels the verifier looks at.
+    verified: HashSet<usize>,
     /// How often each may still run.
     queued: HashMap<(Kind, usize), u32>,
 }
@@ -48,6 +50,7 @@ impl Machine {
                 self.callbacks.borrow_mut().disconnected.remove(&object);
                 return false;
             }
+            Point::Verified => _ = self.callbacks.borrow_mut().verified.insert(object),
             Point::QueueDpc => self.queue(Kind::Dpc, object),
             Point::QueueWorkItem => self.queue(Kind::WorkItem, object),
             Point::StartTimer => self.queue(Kind::Timer, object),
@@ -92,7 +95,14 @@ impl Machine {
             let text = format!("the {name} of an interrupt still runs after its teardown");
             return self.fail_here(FaultKind::UnexpectedInterrupt, text);
         }
-        self.callbacks.borrow_mut().disconnected.insert(object);
+        let mut callbacks = self.callbacks.borrow_mut();
+        callbacks.verified.remove(&object);
+        callbacks.disconnected.insert(object);
+    }
+
+    /// Whether the verifier looks at the levels of the callbacks of `object`, right after they have ended.
+    pub(crate) fn is_verified(&self, object: usize) -> bool {
+        self.callbacks.borrow().verified.contains(&object)
     }
 
     fn queue(&self, kind: Kind, object: usize) {

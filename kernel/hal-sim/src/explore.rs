@@ -56,6 +56,7 @@ pub struct Explorer {
     granularity: Granularity,
     switcher: Switcher,
     failing_allocations: bool,
+    verifier: bool,
     horizon: Duration,
     random: usize,
     seed: u64,
@@ -118,6 +119,7 @@ impl Explorer {
             granularity: Granularity::Coarse,
             switcher: Switcher::Coroutines,
             failing_allocations: false,
+            verifier: true,
             horizon: Duration::from_secs(1),
             random: 200,
             seed: 1,
@@ -153,6 +155,13 @@ impl Explorer {
     /// Lets DMA and stack allocations fail, each a deviation. The scenario has to take every such error gracefully.
     pub fn failing_allocations(mut self) -> Self {
         self.failing_allocations = true;
+        self
+    }
+
+    /// Without the [verifier](ke::verifier), which is on unless this says otherwise: what it finds is then left to the oracles, or
+    /// to nobody.
+    pub fn without_verifier(mut self) -> Self {
+        self.verifier = false;
         self
     }
 
@@ -221,9 +230,9 @@ impl Explorer {
         let mut prepared = Setup::new();
         setup(&mut prepared);
         let (bus, main) = prepared.into_parts();
-        let Explorer { cpus, granularity, failing_allocations, horizon, .. } = *self;
+        let Explorer { cpus, granularity, failing_allocations, verifier, horizon, .. } = *self;
         let horizon = u64::try_from(horizon.as_nanos()).unwrap_or(u64::MAX);
-        let config = Config { cpus, granularity, failing_allocations, horizon };
+        let config = Config { cpus, granularity, failing_allocations, verifier, horizon };
         Machine::new(config, fibers.clone(), chooser, bus, record).run(main)
     }
 

@@ -279,6 +279,16 @@ unsafe impl Hal for Machine {
         bus::encode_message(cpu, vector)
     }
 
+    fn lock_slowly(&self, word: *const (), ticket: u32, site: *const ()) {
+        // SAFETY: the core's own arguments.
+        unsafe { ke::entry::lock_slowly(self.port(), word, ticket, site) };
+    }
+
+    fn turn(&self, word: usize) -> u64 {
+        // By the releases that were seen since somebody first asked: the word itself may be gone.
+        *self.releases.borrow_mut().entry(word).or_default()
+    }
+
     fn print(&self, text: fmt::Arguments<'_>) {
         self.note(|_| format!("prints: {text}"));
     }
@@ -307,6 +317,9 @@ unsafe impl Hal for Machine {
     }
 
     fn spin_wake(&self, word: usize) {
+        if let Some(count) = self.releases.borrow_mut().get_mut(&word) {
+            *count += 1;
+        }
         for cpu in &self.cpus {
             if cpu.wait.get() == CpuWait::Spinning(word) {
                 cpu.wait.set(CpuWait::Nothing);

@@ -55,7 +55,8 @@
 //! sequentially consistent behaviour within the bound. The core itself is explored at every `Hal` call
 //! ([`Granularity::Fine`]). Weak memory is not modelled.
 //!
-//! **What fails a schedule.** The scenario's own assertions, and oracles that are always on: see [`FaultKind`].
+//! **What fails a schedule.** The scenario's own assertions, oracles that are always on (see [`FaultKind`]), and the [verifier](ke::verifier),
+//! which names the driver's lines and is on unless [`Explorer::without_verifier`] says otherwise.
 //!
 //! **How it works.** `chooser` answers every question that could go either way; `machine` runs one schedule, `schedule`
 //! decides at its stops, `port` and `hal` are the machine as the core sees it, `fiber` switches stacks, `apic`, `lines`, `bus` and

@@ -25,10 +25,16 @@ use crate::{
     strand::{Frame, Strand, is_core, thread_name},
     trace::{Line, Recorder, Trace},
 };
-use ke::{At, Passive, percpu::PerCpu, system::System};
+use ke::{
+    At, Passive,
+    percpu::PerCpu,
+    system::System,
+    verifier::{self, Verifier},
+};
 use std::{
     any::Any,
     cell::{Cell, OnceCell, RefCell},
+    collections::HashMap,
     panic::{self, AssertUnwindSafe, Location},
     ptr,
     rc::Rc,
@@ -44,6 +50,7 @@ pub(crate) struct Config {
     pub(crate) cpus: usize,
     pub(crate) granularity: Granularity,
     pub(crate) failing_allocations: bool,
+    pub(crate) verifier: bool,
     /// How far ahead a clock may be that fires although CPUs still run, in nanoseconds.
     pub(crate) horizon: u64,
 }
@@ -94,6 +101,8 @@ pub(crate) struct Machine {
     /// Blocks freed above DISPATCH.
     pub(crate) put_aside: Cell<usize>,
     pub(crate) callbacks: RefCell<Callbacks>,
+    /// How often each spin lock was released that the verifier has asked about, by its word's address.
+    pub(crate) releases: RefCell<HashMap<usize, u64>>,
     /// The fiber that the root resumed last.
     resumed: Cell<FiberId>,
     /// A fiber that the root is to end.
@@ -192,6 +201,7 @@ impl Machine {
             inside: Cell::new(true),
             put_aside: Cell::new(0),
             callbacks: RefCell::default(),
+            releases: RefCell::default(),
             resumed: Cell::new(0),
             to_unwind: Cell::new(None),
             scratch: Cell::default(),
@@ -243,6 +253,10 @@ impl Machine {
         }
         self.running.set(0);
         let main = move |at: &mut At<'_, Passive>| {
+            if this.get().config.verifier {
+                // Virtual time says nothing of how long anything takes.
+                verifier::start(at, Verifier::UNTIMED);
+            }
             this.get().within(Machine::main_starts);
             main(at);
             this.get().within(Machine::main_returned);
@@ -416,6 +430,11 @@ impl Machine {
     pub(crate) fn irql(&self) -> u8 {
         let level = self.percpu().level_word().load(std::sync::atomic::Ordering::Relaxed);
         (level as u8).max(self.cpu().task_priority.get())
+    }
+
+    /// The locks that the CPU is known to hold, above PASSIVE: for the end of a sentence.
+    pub(crate) fn held(&self) -> String {
+        ke::entry::held_text(self.port()).to_string()
     }
 
     /// What runs on the current CPU, for a trace.

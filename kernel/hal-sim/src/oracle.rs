@@ -41,10 +41,10 @@ impl Machine {
     pub(crate) fn end_callback(&self, claimed: bool) {
         let fiber = self.cpu().fiber.get();
         let frame = self.strands.borrow_mut()[fiber].frames.pop();
-        let Some(Frame::Callback { what, levels, asserted, last, .. }) = frame else { return };
+        let Some(Frame::Callback { what, object, levels, asserted, last }) = frame else { return };
         self.strands.borrow_mut()[fiber].last = last;
         let now = self.levels();
-        if now != levels {
+        if now != levels && !self.is_verified(object) {
             let text = format!("the {what} began at {levels} and ends at {now}: a guard was forgotten");
             return self.fail_here(FaultKind::IrqlImbalance, text);
         }

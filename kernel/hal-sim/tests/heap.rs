@@ -31,6 +31,8 @@ fn an_allocation_at_dirql_fails_the_schedule() {
     });
     assert_eq!(failure.kind(), FaultKind::AllocationAtDirql, "{failure}");
     assert!(failure.message().contains("main allocates 40 bytes on CPU 0 at IRQL 12"), "{failure}");
+    let held = "held here: the interrupt lock taken at kernel/hal-sim/tests/heap.rs:29:";
+    assert!(failure.message().contains(held), "{failure}");
 }
 
 #[test]

@@ -234,7 +234,7 @@ fn a_panic_in_a_callback_is_a_bug_check_and_the_process_lives() {
 
 #[test]
 fn a_lock_taken_twice_is_a_deadlock() {
-    let failure = explorer("lock twice", 2).expect_failure(|machine| {
+    let failure = explorer("lock twice", 2).without_verifier().expect_failure(|machine| {
         machine.main(|at| {
             let lock = Arc::new(SpinLock::new(0));
             mem::forget(lock.acquire(at));
@@ -247,7 +247,7 @@ fn a_lock_taken_twice_is_a_deadlock() {
 
 #[test]
 fn locks_in_opposite_order_are_a_deadlock_in_some_schedule() {
-    let failure = explorer("lock order", 2).expect_failure(|machine| {
+    let failure = explorer("lock order", 2).without_verifier().expect_failure(|machine| {
         machine.main(|at| {
             let locks = Arc::new((SpinLock::new(()), SpinLock::new(())));
             let theirs = locks.clone();

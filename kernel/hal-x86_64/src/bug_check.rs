@@ -24,7 +24,7 @@ use core::{
 };
 use ke::{
     bugcheck::BugCheckKind,
-    entry::{self, Running},
+    entry::{self, HeldText, Running},
     hal::Kernel,
     irql,
 };
@@ -114,6 +114,12 @@ fn stop_others() {
     while STOPPED.load(Acquire) < count && time::now() < end {
         hint::spin_loop();
     }
+}
+
+/// The locks that this CPU is known to hold, for the end of a sentence. Above PASSIVE.
+pub fn held() -> HeldText<'static> {
+    // SAFETY: a CPU above PASSIVE runs the core.
+    entry::held_text(unsafe { Kernel::new() })
 }
 
 fn running() -> Option<Running> {

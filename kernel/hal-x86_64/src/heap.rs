@@ -80,7 +80,11 @@ unsafe impl GlobalAlloc for KernelHeap {
         if irql > irql::DISPATCH {
             bug_check::here(
                 BugCheckKind::AllocationAtDirql,
-                format_args!("{} bytes were asked for at IRQL {irql}: allocate before, at DISPATCH or below", layout.size()),
+                format_args!(
+                    "{} bytes were asked for at IRQL {irql}: allocate before, at DISPATCH or below{}",
+                    layout.size(),
+                    bug_check::held()
+                ),
             );
         }
         free_deferred();

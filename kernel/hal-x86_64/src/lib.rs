@@ -60,6 +60,7 @@ bare_metal! {
     mod image;
     mod interrupt_entry;
     mod lock;
+    mod lock_entry;
     mod machine;
     mod pci_path;
     mod pic;

@@ -1,7 +1,7 @@
 //! The machine as the core wants it: [`ke::hal::Hal`] in one place, each method a line.
 
 use crate::{
-    bug_check, console, context, cpu, icr::Command, interrupt_entry, layout::PAGE, local_apic, memory, smp, time,
+    bug_check, console, context, cpu, icr::Command, interrupt_entry, layout::PAGE, local_apic, lock_entry, memory, smp, time,
 };
 use core::{fmt::Arguments, ptr};
 use ke::{
@@ -178,6 +178,14 @@ unsafe impl Hal for X86Hal {
     fn msi_message(&self, cpu: u32, vector: u8) -> MsiMessage {
         let destination = u8::try_from(apic_id(cpu)).expect("a message reaches only CPUs with 8-bit APIC ids");
         MsiMessage { address: 0xfee0_0000 | u64::from(destination) << 12, data: vector.into() }
+    }
+    #[inline(always)]
+    fn lock_slowly(&self, word: *const (), ticket: u32, site: *const ()) {
+        lock_entry::call(word, ticket, site);
+    }
+    fn turn(&self, word: usize) -> u64 {
+        // SAFETY: heap, stacks and statics stay mapped for good, and locks are in nothing else.
+        unsafe { ke::entry::lock_turn(word) }
     }
     fn print(&self, text: Arguments<'_>) {
         console::print(text);

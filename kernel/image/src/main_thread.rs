@@ -16,6 +16,7 @@ use hal_x86_64::{
 use io::{EcamRegion, Platform};
 use ke::{
     At, Passive,
+    verifier::{self, Verifier},
     watchdog::{self, Watchdog},
 };
 
@@ -29,6 +30,9 @@ pub fn main(at: &mut At<'_, Passive>, boot: &'static BootInfo) {
 
     if cmdline::value(settings, "watchdog") != Some("off") {
         watchdog::start(at, Watchdog::default());
+    }
+    if verifier_wanted(settings) {
+        verifier::start(at, Verifier::default());
     }
     let drivers = match drivers::chosen(cmdline::value(settings, "drivers")) {
         // `lines=edu#1,edu#2`: devices that use their interrupt lines although they have messages.
@@ -56,6 +60,15 @@ pub fn main(at: &mut At<'_, Passive>, boot: &'static BootInfo) {
     };
     machine.remove_all(at);
     debug_exit::exit(if all_well { ExitCode::Ok } else { ExitCode::Failed })
+}
+
+/// `verifier=on` or `verifier=off`; without either it is on in a build for debugging.
+fn verifier_wanted(settings: &str) -> bool {
+    match cmdline::value(settings, "verifier") {
+        Some("on") => true,
+        Some("off") => false,
+        _ => cfg!(debug_assertions),
+    }
 }
 
 /// The PCI buses that the ACPI tables tell of.

@@ -32,12 +32,12 @@ pub(crate) struct Barrier {
     dpcs: Box<[RawDpc]>,
 }
 
-const BARRIER: DpcKind = DpcKind { routine: pass, name: || "barrier" };
+const BARRIER: DpcKind = DpcKind::new(pass, || "barrier");
 
 impl Barrier {
     pub(crate) fn new(cpus: u32) -> Self {
         Barrier {
-            turn: WaitLock::new(()),
+            turn: WaitLock::plain(()),
             missing: AtomicU32::new(0),
             done: Event::new(),
             dpcs: (0..cpus).map(|_| RawDpc::new(&BARRIER)).collect(),

@@ -25,6 +25,8 @@ pub enum BugCheckKind {
     ForeignObject,
     /// A DPC that does not end, or a CPU that gives its threads no time (DPC_WATCHDOG_VIOLATION).
     DpcWatchdog,
+    /// What the [verifier](crate::verifier) found (DRIVER_VERIFIER_DETECTED_VIOLATION).
+    Verifier,
 }
 
 impl BugCheckKind {
@@ -40,6 +42,7 @@ impl BugCheckKind {
             Self::AllocationAtDirql => "ALLOCATION_AT_DIRQL",
             Self::ForeignObject => "FOREIGN_OBJECT",
             Self::DpcWatchdog => "DPC_WATCHDOG_VIOLATION",
+            Self::Verifier => "VERIFIER_VIOLATION",
         }
     }
 }

@@ -8,12 +8,12 @@
 
 use crate::{
     at::At,
+    core_lock::CoreLock,
     hal::{self, HalRef},
     level::{Dispatch, Passive},
     percpu::{self, PerCpu, pending},
     raw_dpc::{DpcKind, RawDpc},
     sched,
-    spin_lock::SpinLock,
     timer_heap::{Expiry, TimerHeap, TimerKind, TimerNode},
     wait::WaitBlock,
 };
@@ -24,17 +24,17 @@ use core::{
 
 /// One CPU's timers and its clock.
 pub(crate) struct ClockQueue {
-    heap: SpinLock<TimerHeap>,
+    heap: CoreLock<TimerHeap>,
     /// The heap's first deadline, for those who hold the dispatcher lock and must not take the heap's.
     next: AtomicU64,
     dpc: RawDpc,
 }
 
-const CLOCK: DpcKind = DpcKind { routine: expire, name: || "clock" };
+const CLOCK: DpcKind = DpcKind::new(expire, || "clock");
 
 impl ClockQueue {
     pub(crate) fn new() -> Self {
-        ClockQueue { heap: SpinLock::new(TimerHeap::new()), next: AtomicU64::new(u64::MAX), dpc: RawDpc::new(&CLOCK) }
+        ClockQueue { heap: CoreLock::new(TimerHeap::new()), next: AtomicU64::new(u64::MAX), dpc: RawDpc::new(&CLOCK) }
     }
 
     /// The clock interrupt, on this CPU.

@@ -91,7 +91,7 @@ impl<R: DpcRoutine> Dpc<R> {
 
     /// A DPC of this importance; with a `target`, it runs on that CPU (KeSetTargetProcessorDpc).
     pub fn with(routine: R, importance: Importance, target: Option<u32>) -> Self {
-        let kind: &'static DpcKind = const { &DpcKind { routine: run::<R>, name: R::name } };
+        let kind: &'static DpcKind = const { &DpcKind::new(run::<R>, R::name) };
         let is_plain = target.is_none() && importance == Importance::Medium;
         let raw = RawDpc::new(kind);
         let references = AtomicUsize::new(1);

@@ -19,9 +19,13 @@ use crate::{
     sched,
     system::System,
     thread::{self, Thread, ThreadOptions},
+    ticket::{self, TicketWord},
+    verifier::Site,
 };
 use alloc::boxed::Box;
 use core::sync::atomic::Ordering::Relaxed;
+
+pub use crate::verifier::{HeldText, held_text};
 
 /// All state of the core for a machine of `cpus` CPUs. The HAL keeps it in place for as long as the machine exists.
 pub fn boot(cpus: u32) -> Box<System> {
@@ -101,6 +105,26 @@ pub unsafe fn interrupt(hal: HalRef<'_>, vector: u8, end_of_interrupt: impl FnOn
         drain::on_interrupt_exit(hal, old);
     }
     hal.set_level(old);
+}
+
+/// Waits until the spin lock at `word` serves `ticket`, and lets the verifier see it.
+///
+/// # Safety
+/// Called with the arguments of [`hal::Hal::lock_slowly`] alone.
+pub unsafe fn lock_slowly(hal: HalRef<'_>, word: *const (), ticket: u32, site: *const ()) {
+    // SAFETY: by the contract: the core calls that with a living lock's word.
+    let word = unsafe { &*word.cast::<TicketWord>() };
+    // SAFETY: by the contract: the core calls that with a site's word.
+    word.lock_slowly(hal, ticket, unsafe { Site::from_word(site) });
+}
+
+/// The turn that the spin lock whose word is at address `word` serves, for [`hal::Hal::turn`].
+///
+/// # Safety
+/// `word` is the argument of that, and what was memory of the kernel's then can still be read.
+pub unsafe fn lock_turn(word: usize) -> u64 {
+    // SAFETY: by the contract.
+    unsafe { ticket::turn_at(word) }
 }
 
 /// The name of the object at a vector's head, for a bug check that found `head` on the stack.

@@ -2,9 +2,9 @@
 
 use crate::{
     at::At,
+    core_lock::CoreLock,
     hal::Point,
     level::{AtMost, Dispatch, MayWait},
-    spin_lock::SpinLock,
     wait::{Gone, Patience, WaitError, WaitList, wait_on},
 };
 use core::{fmt, panic::Location};
@@ -22,7 +22,7 @@ use core::{fmt, panic::Location};
 /// }
 /// ```
 pub struct Event {
-    state: SpinLock<State>,
+    state: CoreLock<State>,
 }
 
 struct State {
@@ -33,7 +33,7 @@ struct State {
 impl Event {
     /// An event that is not set (KeInitializeEvent).
     pub const fn new() -> Self {
-        Event { state: SpinLock::new(State { set: false, waiters: WaitList::new() }) }
+        Event { state: CoreLock::new(State { set: false, waiters: WaitList::new() }) }
     }
 
     /// KeSetEvent: wakes all who wait. IRQL <= DISPATCH.

@@ -107,6 +107,12 @@ macro_rules! hal_methods {
         fn dma_write(to: usize, from: &[u8]) -> ();
         /// The address and data of a message that raises `vector` on `cpu`.
         fn msi_message(cpu: u32, vector: u8) -> $crate::hal::MsiMessage;
+        /// Calls [`$crate::entry::lock_slowly`] with these: a spin lock's holder comes to wait, or to be verified. It is called on
+        /// paths whose instructions count: at its best it takes none of their registers.
+        fn lock_slowly(word: *const (), ticket: u32, site: *const ()) -> ();
+        /// What changes when the spin lock whose word is at address `word` is released: [`$crate::entry::lock_turn`], where memory that was
+        /// freed can still be read. The lock may be gone. DISPATCH or above.
+        fn turn(word: usize) -> u64;
         /// Writes to the console. Any IRQL.
         fn print(text: ::core::fmt::Arguments<'_>) -> ();
         /// Reports what went wrong and stops the machine.
@@ -191,6 +197,9 @@ pub enum Point {
     /// An enable or disable callback.
     CallbackStart,
     CallbackEnd,
+    /// From now on the verifier looks at the levels of the object's callbacks as soon as they have ended, until it is
+    /// disconnected.
+    Verified,
     /// What `QueueDpc`, `QueueWorkItem` or `StartTimer` announced will not run for it: it was refused, or taken back.
     DpcUnqueued,
     WorkItemUnqueued,

@@ -11,6 +11,7 @@ use crate::{
     hal::{HalRef, Point},
     level::{CanTry, Dirql, IsrLevel, Level, LockableFrom, MayWait, Passive, irql},
     ticket::TicketWord,
+    verifier::{Kind, Site},
     wait_lock::WaitWord,
 };
 use alloc::sync::Arc;
@@ -63,13 +64,13 @@ impl<T> Body<T> {
         ceiling as u8
     }
 
-    /// Runs `f` on the state, for an ISR that runs at the ceiling.
+    /// Runs `f` on the state, for an ISR that runs at the ceiling and is called `site`.
     ///
     /// # Safety
     /// The caller runs at the ceiling or above, and does not hold this lock.
     #[inline(always)]
-    pub(crate) unsafe fn with_word<R>(&self, hal: HalRef<'_>, f: impl FnOnce(&mut T) -> R) -> R {
-        self.word.lock(hal);
+    pub(crate) unsafe fn with_word<R>(&self, hal: HalRef<'_>, site: Site, f: impl FnOnce(&mut T) -> R) -> R {
+        self.word.lock(hal, site);
         // SAFETY: the word is held.
         let result = f(unsafe { &mut *self.state.get() });
         self.word.unlock(hal);
@@ -119,10 +120,10 @@ impl<T: Send + 'static, L: IsrLevel> InterruptLock<T, L> {
     /// A lock around the ISRs' state. Until its interrupts have their resources it excludes at the highest device level.
     pub fn new(state: T) -> Self {
         let body = Body {
-            word: TicketWord::new(),
+            word: TicketWord::new(Kind::Interrupt),
             ceiling: AtomicU64::new(irql::DEVICE_HIGHEST.into()),
             fixed: AtomicU8::new(0),
-            wait: WaitWord::new(),
+            wait: WaitWord::new(Kind::Interrupt),
             state: UnsafeCell::new(state),
         };
         InterruptLock { body: Arc::new(body), _level: PhantomData }
@@ -136,13 +137,22 @@ impl<T: Send + 'static, L: IsrLevel> InterruptLock<T, L> {
         L: LockableFrom<C>,
     {
         at.point(Point::AcquireLock, self.address(), Location::caller());
+        self.acquire_as(at, Site::line(Location::caller()))
+    }
+
+    /// As [`Self::acquire`], for `site`.
+    #[inline(always)]
+    pub(crate) fn acquire_as<'a, C: Level>(&'a self, at: &'a mut At<'_, C>, site: Site) -> InterruptGuard<'a, T, L>
+    where
+        L: LockableFrom<C>,
+    {
         if L::PASSIVE {
             // SAFETY: a passive-level lock is lockable from Passive alone, and `at` is borrowed for as long as the token.
-            self.body.wait.acquire(&mut unsafe { At::<Passive>::mint(at.hal) });
+            self.body.wait.acquire(&mut unsafe { At::<Passive>::mint(at.hal) }, site);
             InterruptGuard { body: &self.body, held: Held::Waited(at.hal), _level: PhantomData }
         } else {
             let raised = at.raise_to_dirql(self.body.ceiling());
-            self.body.word.lock(raised.at.hal);
+            self.body.word.lock(raised.at.hal, site);
             InterruptGuard { body: &self.body, held: Held::Raised(raised), _level: PhantomData }
         }
     }
@@ -183,11 +193,16 @@ impl<T: Send + 'static, L: IsrLevel> InterruptLock<T, L> {
         (self.body.fixed.load(Acquire) != 0).then(|| self.ceiling())
     }
 
+    /// Whether the running thread has it. Of a lock at DIRQL it never does: it is at PASSIVE.
+    pub(crate) fn is_mine(&self, at: &At<'_, Passive>) -> bool {
+        L::PASSIVE && self.body.wait.is_mine(at.hal)
+    }
+
     pub(crate) fn body(&self) -> &Body<T> {
         &self.body
     }
 
-    fn address(&self) -> usize {
+    pub(crate) fn address(&self) -> usize {
         Arc::as_ptr(&self.body).addr()
     }
 }
@@ -207,7 +222,7 @@ impl<T: Send + 'static> InterruptLock<T, Dirql> {
             return Err(Nested::NotHigher { here, there });
         }
         let mut raised = at.raise_to_dirql(there);
-        self.body.word.lock(raised.at.hal);
+        self.body.word.lock(raised.at.hal, Site::line(Location::caller()));
         let mut guard =
             InterruptGuard::<T, Dirql> { body: &self.body, held: Held::Nested(raised.at.hal), _level: PhantomData };
         let result = f(guard.state(), &mut raised.at);
@@ -224,7 +239,7 @@ impl<T: Send + 'static, L: CanTry> InterruptLock<T, L> {
         let hal = at.hal;
         // A guard is made only of a lock that is held: dropping it releases.
         let guard = || InterruptGuard { body: &self.body, held: Held::Waited(hal), _level: PhantomData };
-        self.body.wait.try_acquire(hal).then(guard)
+        self.body.wait.try_acquire(hal, Site::line(Location::caller())).then(guard)
     }
 }
 

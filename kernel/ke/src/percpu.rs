@@ -11,6 +11,7 @@ use crate::{
     hal::HalRef,
     sched::CpuSched,
     thread::Thread,
+    verifier::Held,
     watchdog::Ticks,
     work_queue::Left,
 };
@@ -57,6 +58,8 @@ pub struct PerCpu {
     pub(crate) sched: CpuSched,
     pub(crate) timers: ClockQueue,
     pub(crate) watchdog: Ticks,
+    /// What the verifier knows that this CPU holds.
+    pub(crate) held: Held,
 }
 
 /// Byte offsets into [`PerCpu`] and [`Head`] for assembly.
@@ -106,6 +109,7 @@ impl PerCpu {
             sched: CpuSched::new(),
             timers: ClockQueue::new(),
             watchdog: Ticks::new(),
+            held: Held::new(),
         }
     }
 

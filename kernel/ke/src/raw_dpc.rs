@@ -34,6 +34,15 @@ pub(crate) struct DpcKind {
     /// [`RawDpc::begin_removable`], and does not touch it afterwards. The token by value: it takes no register.
     pub(crate) routine: unsafe fn(NonNull<RawDpc>, At<'_, Dispatch>),
     pub(crate) name: fn() -> &'static str,
+    /// Whether the routine watches the callback for the [verifier](crate::verifier).
+    pub(crate) verified: bool,
+}
+
+impl DpcKind {
+    /// One of the core's, or not watched.
+    pub(crate) const fn new(routine: unsafe fn(NonNull<RawDpc>, At<'_, Dispatch>), name: fn() -> &'static str) -> Self {
+        DpcKind { routine, name, verified: false }
+    }
 }
 
 /// `repr(C)`: with `next` first, the address of a DPC is that of its `next`, and linking needs no second one.
@@ -43,7 +52,7 @@ pub(crate) struct RawDpc {
     state: AtomicU32,
     context: AtomicPtr<()>,
     arguments: [AtomicUsize; 2],
-    kind: &'static DpcKind,
+    kind: AtomicPtr<DpcKind>,
 }
 
 impl RawDpc {
@@ -53,8 +62,13 @@ impl RawDpc {
             state: AtomicU32::new(0),
             context: AtomicPtr::new(ptr::null_mut()),
             arguments: [const { AtomicUsize::new(0) }; 2],
-            kind,
+            kind: AtomicPtr::new(ptr::from_ref(kind).cast_mut()),
         }
+    }
+
+    /// From the next run on. It is not queued.
+    pub(crate) fn set_kind(&self, kind: &'static DpcKind) {
+        self.kind.store(ptr::from_ref(kind).cast_mut(), Relaxed);
     }
 
     pub(crate) fn set_context(&self, context: *const ()) {
@@ -205,7 +219,8 @@ impl RawDpc {
     }
 
     pub(crate) fn kind(&self) -> &'static DpcKind {
-        self.kind
+        // SAFETY: stored from such a reference, in `new` and `set_kind`.
+        unsafe { &*self.kind.load(Relaxed) }
     }
 
     /// Turns a DPC of a kind that is never removed idle for its run. Gives its context.

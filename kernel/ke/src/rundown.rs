@@ -5,10 +5,10 @@
 
 use crate::{
     at::At,
+    core_lock::CoreLock,
     hal::{self, Point},
     level::{Dispatch, Passive},
     sched,
-    spin_lock::SpinLock,
     thread::Thread,
     wait::{Gone, Patience, WaitList, wait_on},
 };
@@ -25,7 +25,7 @@ use core::{fmt, panic::Location, ptr};
 /// }
 /// ```
 pub struct Rundown {
-    users: SpinLock<Users>,
+    users: CoreLock<Users>,
 }
 
 struct Users {
@@ -41,7 +41,7 @@ unsafe impl Send for Users {}
 impl Rundown {
     /// Nobody uses it, and it is there.
     pub const fn new() -> Self {
-        Rundown { users: SpinLock::new(Users { gone: false, threads: Vec::new(), waiters: WaitList::new() }) }
+        Rundown { users: CoreLock::new(Users { gone: false, threads: Vec::new(), waiters: WaitList::new() }) }
     }
 
     /// Runs `f` as a user (ExAcquireRundownProtection). PASSIVE. `Err(Gone)`: it has been run down, `f` was not called.

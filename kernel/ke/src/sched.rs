@@ -18,6 +18,7 @@ use crate::{
     system::System,
     thread::{State, Thread},
     ticket::TicketWord,
+    verifier::held_text,
     wait::WaitBlock,
     work_queue::{self, Work},
 };
@@ -46,7 +47,7 @@ unsafe impl Send for Dispatcher {}
 
 impl Dispatcher {
     pub(crate) fn new() -> Self {
-        Dispatcher { word: TicketWord::new(), ready: UnsafeCell::new(ReadyQueues::new()) }
+        Dispatcher { word: TicketWord::plain(), ready: UnsafeCell::new(ReadyQueues::new()) }
     }
 }
 
@@ -126,8 +127,9 @@ pub(crate) fn assert_may_wait(hal: HalRef<'_>) {
         hal.bug_check(
             BugCheckKind::IrqlNotPassive,
             format_args!(
-                "thread {} waits at IRQL {level}: it still holds a spin lock or an interrupt lock (a forgotten guard?)",
-                hal::current_thread(hal).name()
+                "thread {} waits at IRQL {level}: it still holds a spin lock or an interrupt lock (a forgotten guard?){}",
+                hal::current_thread(hal).name(),
+                held_text(hal)
             ),
         );
     }
@@ -198,7 +200,7 @@ impl<'c> Locked<'c> {
     #[inline(always)]
     pub(crate) fn take(hal: HalRef<'c>) -> Self {
         let system = hal::system(hal);
-        system.dispatcher.word.lock(hal);
+        system.dispatcher.word.lock_plain(hal);
         Locked { hal, system }
     }
 

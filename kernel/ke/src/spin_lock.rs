@@ -7,6 +7,7 @@ use crate::{
     hal::Point,
     level::{AtMost, Dispatch},
     ticket::TicketWord,
+    verifier::{Kind, Site},
 };
 use core::{
     cell::UnsafeCell,
@@ -37,7 +38,13 @@ unsafe impl<T: Send> Sync for SpinLock<T> {}
 impl<T> SpinLock<T> {
     /// An unlocked lock around `data`.
     pub const fn new(data: T) -> Self {
-        SpinLock { word: TicketWord::new(), data: UnsafeCell::new(data) }
+        SpinLock { word: TicketWord::new(Kind::Spin), data: UnsafeCell::new(data) }
+    }
+
+    /// A lock that is never verified: for what the core and the framework guard in great number, with nothing taken under it.
+    #[doc(hidden)]
+    pub const fn plain(data: T) -> Self {
+        SpinLock { word: TicketWord::plain(), data: UnsafeCell::new(data) }
     }
 
     /// WdfSpinLockAcquire: raises to DISPATCH and takes the lock, both undone when the guard drops.
@@ -46,7 +53,17 @@ impl<T> SpinLock<T> {
     pub fn acquire<'a, L: AtMost<Dispatch>>(&'a self, at: &'a mut At<'_, L>) -> SpinGuard<'a, T> {
         at.point(Point::AcquireLock, self.word.address(), Location::caller());
         let raised = at.raise_to_dispatch();
-        self.word.lock(raised.at.hal);
+        self.word.lock(raised.at.hal, Site::line(Location::caller()));
+        SpinGuard { lock: self, raised }
+    }
+
+    /// As [`Self::acquire`], of a lock that was made by [`Self::plain`].
+    #[inline]
+    #[track_caller]
+    pub(crate) fn acquire_plain<'a, L: AtMost<Dispatch>>(&'a self, at: &'a mut At<'_, L>) -> SpinGuard<'a, T> {
+        at.point(Point::AcquireLock, self.word.address(), Location::caller());
+        let raised = at.raise_to_dispatch();
+        self.word.lock_plain(raised.at.hal);
         SpinGuard { lock: self, raised }
     }
 

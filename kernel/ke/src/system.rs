@@ -2,13 +2,13 @@
 
 use crate::{
     barrier::Barrier,
+    core_lock::CoreLock,
     interrupt::Registry,
     late_dpc::Life,
     percpu::PerCpu,
     sched::Dispatcher,
-    spin_lock::SpinLock,
     thread::{Thread, ThreadOptions},
-    watchdog,
+    verifier, watchdog,
     work::WorkPool,
 };
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
@@ -20,13 +20,14 @@ pub struct System {
     cpus: Box<[PerCpu]>,
     idle_threads: Box<[Thread]>,
     pub(crate) dispatcher: Dispatcher,
-    pub(crate) threads: SpinLock<Vec<Arc<Thread>>>,
+    pub(crate) threads: CoreLock<Vec<Arc<Thread>>>,
     pub(crate) work: WorkPool,
     /// Boxed, because its DPCs know its address and the system is moved before it stays.
     pub(crate) barrier: Box<Barrier>,
     pub(crate) connected: Registry,
     pub(crate) watchdog: watchdog::Settings,
     pub(crate) life: Arc<Life>,
+    pub(crate) verifier: verifier::State,
 }
 
 impl System {
@@ -36,12 +37,13 @@ impl System {
             cpus: (0..cpus).map(PerCpu::new).collect(),
             idle_threads: (0..cpus).map(idle).collect(),
             dispatcher: Dispatcher::new(),
-            threads: SpinLock::new(Vec::new()),
+            threads: CoreLock::new(Vec::new()),
             work: WorkPool::new(),
             barrier: Box::new(Barrier::new(cpus)),
             connected: Registry::new(),
             watchdog: watchdog::Settings::default(),
             life: Life::new(),
+            verifier: verifier::State::new(),
         });
         for cpu in &system.cpus {
             cpu.place();

@@ -6,6 +6,7 @@
 use crate::{
     at::At,
     bugcheck::BugCheckKind,
+    core_lock::CoreLock,
     cpu_set::CpuSet,
     drain,
     event::Event,
@@ -14,10 +15,10 @@ use crate::{
     raw_dpc::{DpcKind, RawDpc},
     ready_queue::PRIORITIES,
     sched,
-    spin_lock::SpinLock,
     system::System,
+    verifier::{self, Waits, held_text},
     wait::Gone,
-    work,
+    work::{self, RawWork},
     work_queue::Work,
 };
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
@@ -64,12 +65,14 @@ pub struct Thread {
     /// The work that ended its wait for some.
     pub(crate) handed: AtomicPtr<Work>,
     alerts: AtomicUsize,
-    /// The context of the work item that it runs, if it is a worker with one.
-    work_item: AtomicPtr<()>,
-    main: SpinLock<Option<Main>>,
+    /// What it runs, if it is a worker that runs something.
+    work_item: AtomicPtr<RawWork>,
+    main: CoreLock<Option<Main>>,
     ended: Event,
     /// Queued by the thread's last code, so that it runs after the last switch.
     reap: RawDpc,
+    /// The wait locks that the verifier knows it to own.
+    pub(crate) waits: Waits,
 }
 
 // SAFETY: `system` points at what outlives every thread; everything else is shared by its own rules.
@@ -192,10 +195,11 @@ impl Thread {
             next: AtomicPtr::default(),
             handed: AtomicPtr::default(),
             alerts: AtomicUsize::new(0),
-            work_item: AtomicPtr::new(ptr::null_mut()),
-            main: SpinLock::new(main),
+            work_item: AtomicPtr::default(),
+            main: CoreLock::new(main),
             ended: Event::new(),
             reap: RawDpc::new(&REAP),
+            waits: Waits::new(),
         }
     }
 
@@ -263,12 +267,12 @@ impl Thread {
         }
     }
 
-    /// It runs the work item with this context from here on; null, none.
-    pub(crate) fn set_work_item(&self, context: *const ()) {
-        self.work_item.store(context.cast_mut(), Relaxed);
+    pub(crate) fn set_work_item(&self, item: *const RawWork) {
+        self.work_item.store(item.cast_mut(), Relaxed);
     }
 
-    pub(crate) fn work_item(&self) -> *const () {
+    /// The work item that it runs; null for none.
+    pub(crate) fn work_item(&self) -> *const RawWork {
         self.work_item.load(Relaxed)
     }
 }
@@ -307,12 +311,17 @@ fn check_balance(hal: HalRef<'_>, thread: &Thread) {
     if level != irql::PASSIVE {
         hal.bug_check(
             BugCheckKind::IrqlNotPassive,
-            format_args!("thread {} ends at IRQL {level}: it still holds a lock (a forgotten guard?)", thread.name),
+            format_args!(
+                "thread {} ends at IRQL {level}: it still holds a lock (a forgotten guard?){}",
+                thread.name,
+                held_text(hal)
+            ),
         );
     }
+    verifier::check_thread_end(hal, thread);
 }
 
-const REAP: DpcKind = DpcKind { routine: reap, name: || "thread end" };
+const REAP: DpcKind = DpcKind::new(reap, || "thread end");
 
 /// # Safety
 /// `thread` is the thread whose DPC this is.

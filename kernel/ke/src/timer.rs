@@ -9,14 +9,15 @@ use crate::{
     at::At,
     barrier,
     clock::{arm, disarm},
+    core_lock::CoreLock,
     hal::{HalRef, Point},
     level::{AtMost, Dispatch, MayWait, Passive},
-    spin_lock::SpinLock,
     timer_heap::{Expiry, TimerKind, TimerNode},
-    work,
+    verifier, work,
 };
 use alloc::{boxed::Box, sync::Arc};
 use core::{
+    any::type_name,
     fmt,
     panic::Location,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -63,7 +64,7 @@ pub struct Timer<R: TimerRoutine> {
 struct Object<R> {
     node: TimerNode,
     /// The CPU whose heap it is in, if it is armed.
-    cpu: SpinLock<u32>,
+    cpu: CoreLock<u32>,
     config: TimerConfig,
     /// When it is due, to the nanosecond: written while it is in no heap, and under the lock of the one it is in.
     due: AtomicU64,
@@ -82,7 +83,7 @@ impl<R: TimerRoutine> Timer<R> {
         let repeated: &'static TimerKind = const { &TimerKind { expire: repeat::<R>, run: run::<R> } };
         let node = TimerNode::new(if config.period.is_some() { repeated } else { once });
         let config = TimerConfig { period: config.period.map(|period| period.max(SHORTEST_PERIOD)), ..config };
-        let object = Arc::new(Object { node, cpu: SpinLock::new(0), config, due: AtomicU64::new(0), routine });
+        let object = Arc::new(Object { node, cpu: CoreLock::new(0), config, due: AtomicU64::new(0), routine });
         object.node.context.store(Arc::as_ptr(&object).cast_mut().cast(), Relaxed);
         Timer { object }
     }
@@ -186,7 +187,7 @@ unsafe fn run<R: TimerRoutine>(context: *const (), hal: HalRef<'_>) {
     // SAFETY: by the contract; the clock DPC's own token is not used meanwhile.
     let (object, mut at) = unsafe { (Arc::from_raw(context.cast::<Object<R>>()), At::<Dispatch>::mint(hal)) };
     at.note(Point::TimerStart, context.addr());
-    object.routine.expired(&mut at);
+    verifier::callback(&mut at, format_args!("{}", type_name::<R>()), |at| object.routine.expired(at));
     at.note(Point::TimerEnd, context.addr());
     if let Some(object) = Arc::into_inner(object) {
         work::drop_at_passive(&mut at, Box::new(object));

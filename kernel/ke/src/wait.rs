@@ -10,10 +10,10 @@
 use crate::{
     at::At,
     clock::WaitTimer,
+    core_lock::CoreLock,
     hal::{self, HalRef},
     level::{Dispatch, Passive},
     sched,
-    spin_lock::SpinLock,
     thread::Thread,
     work,
 };
@@ -177,7 +177,7 @@ impl Patience {
 /// thread joins the list that `list` finds, and returns once granted.
 pub(crate) fn wait_on<T>(
     at: &mut At<'_, Passive>,
-    lock: &SpinLock<T>,
+    lock: &CoreLock<T>,
     patience: Patience,
     mut try_take: impl FnMut(&mut T, &mut At<'_, Dispatch>) -> bool,
     list: impl Fn(&mut T) -> &mut WaitList,

@@ -2,15 +2,18 @@
 //!
 //! **Invariant:** the data is reached only by the owner. A release with nobody waiting is one compare-and-swap; with
 //! waiters the lock is handed to the first of them, never freed in between.
+//!
+//! While a lock is [verified](crate::verifier), its word has [`VERIFIED`] in it, free or owned: both compare-and-swaps then fail,
+//! and who takes or releases it comes to the slow path, where that is noted.
 
 use crate::{
     at::{At, ThisCpuOnly},
-    bugcheck::BugCheckKind,
+    core_lock::CoreLock,
     hal::{self, HalRef, Point},
     level::{Dispatch, MayWait, Passive, irql},
     raw_dpc::{DpcKind, RawDpc},
-    spin_lock::SpinLock,
     thread::Thread,
+    verifier::{self, Kind, Site},
     wait::{Patience, WaitList, wait_on},
 };
 use core::{
@@ -21,56 +24,95 @@ use core::{
     panic::Location,
     ptr::{self, NonNull},
     sync::atomic::{
-        AtomicUsize,
+        AtomicU32, AtomicUsize,
         Ordering::{AcqRel, Acquire, Relaxed},
     },
 };
 
 /// In the owner word beside the owner: threads wait.
 const CONTENDED: usize = 1;
+/// In the owner word, with or without an owner: the lock is verified, or nobody has looked yet whether it is to be.
+const VERIFIED: usize = 2;
+/// All that is not the owner.
+const MARKS: usize = CONTENDED | VERIFIED;
 
-const LATE_RELEASE: DpcKind = DpcKind { routine: hand_over_late, name: || "wait lock release" };
+const LATE_RELEASE: DpcKind = DpcKind::new(hand_over_late, || "wait lock release");
 
 /// The lock without the data.
 pub(crate) struct WaitWord {
     owner: AtomicUsize,
-    waiters: SpinLock<WaitList>,
+    /// Which lock it is, once it has been verified; before that its kind alone.
+    id: AtomicU32,
+    waiters: CoreLock<WaitList>,
     /// Runs the hand-over when a guard is dropped above DISPATCH. The lock outlives it: waiters borrow the lock.
     late_release: RawDpc,
 }
 
 impl WaitWord {
-    pub(crate) const fn new() -> Self {
+    pub(crate) const fn new(kind: Kind) -> Self {
+        Self::with(VERIFIED, kind.first_id())
+    }
+
+    /// Never verified.
+    pub(crate) const fn plain() -> Self {
+        Self::with(0, 0)
+    }
+
+    const fn with(owner: usize, id: u32) -> Self {
         WaitWord {
-            owner: AtomicUsize::new(0),
-            waiters: SpinLock::new(WaitList::new()),
+            owner: AtomicUsize::new(owner),
+            id: AtomicU32::new(id),
+            waiters: CoreLock::new(WaitList::new()),
             late_release: RawDpc::new(&LATE_RELEASE),
         }
     }
 
     #[inline(always)]
-    pub(crate) fn try_acquire(&self, hal: HalRef<'_>) -> bool {
+    fn take_free(&self, hal: HalRef<'_>) -> bool {
         let me = hal.current_thread().addr();
         self.owner.compare_exchange(0, me, Acquire, Relaxed).is_ok()
     }
 
+    /// `false`: it is taken.
     #[inline(always)]
-    pub(crate) fn acquire(&self, at: &mut At<'_, Passive>) {
-        if !self.try_acquire(at.hal) {
-            let acquired = self.wait_for(at, None);
+    pub(crate) fn try_acquire(&self, hal: HalRef<'_>, site: Site) -> bool {
+        self.take_free(hal) || self.take_marked(hal, site)
+    }
+
+    #[inline(always)]
+    pub(crate) fn acquire(&self, at: &mut At<'_, Passive>, site: Site) {
+        if !self.take_free(at.hal) {
+            let acquired = self.wait_for(at, None, site);
             debug_assert!(acquired, "a wait without a deadline or an alert ends by its grant");
         }
     }
 
+    /// Takes a free word with the mark. `false`: it has an owner, or no mark.
+    #[cold]
+    fn take_marked(&self, hal: HalRef<'_>, site: Site) -> bool {
+        let me = hal.current_thread().addr();
+        let verified = verifier::is_on(hal);
+        let owner = if verified { me | VERIFIED } else { me };
+        let taken = self.owner.compare_exchange(VERIFIED, owner, Acquire, Relaxed).is_ok();
+        if taken && verified {
+            verifier::wait_lock_taken(hal, &self.id, site);
+        }
+        taken
+    }
+
     /// `false`: it was taken until `deadline` (nanoseconds since boot).
     #[cold]
-    fn wait_for(&self, at: &mut At<'_, Passive>, deadline: Option<u64>) -> bool {
+    fn wait_for(&self, at: &mut At<'_, Passive>, deadline: Option<u64>, site: Site) -> bool {
         let me = hal::current_thread(at.hal);
-        if self.owner.load(Relaxed) & !CONTENDED == ptr::from_ref(me).addr() {
-            at.hal.bug_check(
-                BugCheckKind::RecursiveLock,
-                format_args!("thread {} takes a wait lock that it already holds", me.name()),
-            );
+        let owner = self.owner.load(Relaxed);
+        if owner & !MARKS == ptr::from_ref(me).addr() {
+            verifier::report_recursion(at.hal, me, &self.id, site);
+        }
+        if owner & VERIFIED != 0 && verifier::is_on(at.hal) {
+            verifier::before_wait(at.hal, &self.id, site);
+        }
+        if self.take_marked(at.hal, site) {
+            return true;
         }
         let result = wait_on(
             at,
@@ -79,25 +121,45 @@ impl WaitWord {
             |_, at| {
                 // Under the waiters' lock: either the lock is free by now, or the owner learns that someone waits
                 // and must come through the waiters' lock to release it.
-                self.owner.fetch_or(CONTENDED, AcqRel) & !CONTENDED == 0 && self.become_owner(at)
+                self.owner.fetch_or(CONTENDED, AcqRel) & !MARKS == 0 && self.become_owner(at)
             },
             |waiters| waiters,
         );
+        if result.is_ok() && self.owner.load(Relaxed) & VERIFIED != 0 {
+            verifier::wait_lock_taken(at.hal, &self.id, site);
+        }
         // One that gave up leaves CONTENDED behind: the next release finds the list as it is then.
         result.is_ok()
     }
 
-    /// The word is free but for `CONTENDED`, and the waiters' lock is held.
+    /// Whether the running thread owns it.
+    pub(crate) fn is_mine(&self, hal: HalRef<'_>) -> bool {
+        self.owner.load(Relaxed) & !MARKS == hal.current_thread().addr()
+    }
+
+    /// The word is free but for its marks, and the waiters' lock is held.
     fn become_owner(&self, at: &mut At<'_, Dispatch>) -> bool {
-        self.owner.store(at.hal.current_thread().addr(), Relaxed);
+        let mark = self.owner.load(Relaxed) & VERIFIED;
+        self.owner.store(at.hal.current_thread().addr() | mark, Relaxed);
         true
     }
 
     pub(crate) fn release(&self, hal: HalRef<'_>) {
-        let me = self.owner.load(Relaxed) & !CONTENDED;
+        let me = self.owner.load(Relaxed) & !MARKS;
         debug_assert_eq!(me, hal.current_thread().addr(), "a guard does not leave its thread");
-        if self.owner.compare_exchange(me, 0, AcqRel, Relaxed).is_ok() {
-            return;
+        if self.owner.compare_exchange(me, 0, AcqRel, Relaxed).is_err() {
+            self.release_marked(hal, me);
+        }
+    }
+
+    /// Somebody waits, or the lock is verified.
+    #[cold]
+    fn release_marked(&self, hal: HalRef<'_>, me: usize) {
+        if self.owner.load(Relaxed) & VERIFIED != 0 {
+            verifier::wait_lock_released(hal, &self.id);
+            if self.owner.compare_exchange(me | VERIFIED, VERIFIED, AcqRel, Relaxed).is_ok() {
+                return;
+            }
         }
         match hal.level().max(hal.task_priority()) {
             irql::PASSIVE => {
@@ -119,12 +181,13 @@ impl WaitWord {
     }
 
     fn hand_over(&self, waiters: &mut WaitList, at: &mut At<'_, Dispatch>) {
+        let mark = self.owner.load(Relaxed) & VERIFIED;
         let Some(next) = waiters.first_thread() else {
-            self.owner.store(0, Relaxed);
+            self.owner.store(mark, Relaxed);
             return;
         };
         // CONTENDED stays, even for the last waiter: its release then finds the list empty, above.
-        self.owner.store(next.addr().get() | CONTENDED, Relaxed);
+        self.owner.store(next.addr().get() | CONTENDED | mark, Relaxed);
         waiters.grant_first(at.hal);
     }
 }
@@ -164,14 +227,19 @@ unsafe impl<T: Send> Send for WaitLock<T> {}
 impl<T> WaitLock<T> {
     /// An unlocked lock around `data` (WdfWaitLockCreate).
     pub const fn new(data: T) -> Self {
-        WaitLock { word: WaitWord::new(), data: UnsafeCell::new(data) }
+        WaitLock { word: WaitWord::new(Kind::Wait), data: UnsafeCell::new(data) }
+    }
+
+    /// One of the core's that is never verified: nothing is taken under it.
+    pub(crate) const fn plain(data: T) -> Self {
+        WaitLock { word: WaitWord::plain(), data: UnsafeCell::new(data) }
     }
 
     /// WdfWaitLockAcquire without a time-out. PASSIVE.
     #[track_caller]
     pub fn acquire<'a, 'c: 'a, L: MayWait>(&'a self, at: &mut At<'c, L>) -> WaitGuard<'a, T> {
         at.point(Point::AcquireLock, ptr::from_ref(self).addr(), Location::caller());
-        self.word.acquire(&mut at.as_passive());
+        self.word.acquire(&mut at.as_passive(), Site::line(Location::caller()));
         self.guard(at.hal)
     }
 
@@ -185,7 +253,7 @@ impl<T> WaitLock<T> {
     pub fn try_acquire<'a, 'c: 'a, L: MayWait>(&'a self, at: &mut At<'c, L>) -> Option<WaitGuard<'a, T>> {
         at.point(Point::AcquireLock, ptr::from_ref(self).addr(), Location::caller());
         // A guard is made only of a lock that is held: dropping it releases.
-        self.word.try_acquire(at.hal).then(|| self.guard(at.hal))
+        self.word.try_acquire(at.hal, Site::line(Location::caller())).then(|| self.guard(at.hal))
     }
 
     /// WdfWaitLockAcquire with a time-out of `timeout` nanoseconds: `None` (STATUS_TIMEOUT) when it was taken all the time.
@@ -211,7 +279,9 @@ impl<T> WaitLock<T> {
         }
         at.point(Point::AcquireLock, ptr::from_ref(self).addr(), Location::caller());
         let deadline = at.now().saturating_add(timeout);
-        let acquired = self.word.try_acquire(at.hal) || self.word.wait_for(&mut at.as_passive(), Some(deadline));
+        let site = Site::line(Location::caller());
+        let acquired =
+            self.word.try_acquire(at.hal, site) || self.word.wait_for(&mut at.as_passive(), Some(deadline), site);
         acquired.then(|| self.guard(at.hal))
     }
 
@@ -263,4 +333,4 @@ impl<T> Drop for WaitGuard<'_, T> {
     }
 }
 
-const _: () = assert!(align_of::<Thread>() > CONTENDED, "a thread's address leaves the bit free");
+const _: () = assert!(align_of::<Thread>() > MARKS, "a thread's address leaves the bits free");

@@ -21,6 +21,7 @@ use crate::{
     level::{Dispatch, Passive, irql},
     percpu::PerCpu,
     raw_dpc::{DpcKind, Importance, RawDpc},
+    verifier::held_text,
 };
 use core::{
     ptr::NonNull,
@@ -88,7 +89,7 @@ pub(crate) struct Ticks {
     begin: RawDpc,
 }
 
-const BEGIN: DpcKind = DpcKind { routine: begin_or_end, name: || "watchdog" };
+const BEGIN: DpcKind = DpcKind::new(begin_or_end, || "watchdog");
 
 /// Turns the watchdog on, or changes its allotments. PASSIVE.
 ///
@@ -208,7 +209,10 @@ impl Ticks {
             let name = dpcs.running_name().unwrap_or("a DPC");
             hal.bug_check(
                 BugCheckKind::DpcWatchdog,
-                format_args!("the DPC \"{name}\" has run for {single} clock ticks in one go; it may for {allotment}"),
+                format_args!(
+                    "the DPC \"{name}\" has run for {single} clock ticks in one go; it may for {allotment}{}",
+                    held_text(hal)
+                ),
             );
         }
     }
@@ -222,7 +226,8 @@ impl Ticks {
                 BugCheckKind::DpcWatchdog,
                 format_args!(
                     "this CPU has been at DISPATCH or above for {ticks} clock ticks, with no time for threads; it may for \
-                     {allotment}"
+                     {allotment}{}",
+                    held_text(hal)
                 ),
             );
         }

@@ -10,19 +10,21 @@
 use crate::{
     at::At,
     barrier,
+    core_lock::CoreLock,
     hal::{self, HalRef, Point},
     level::{Dispatch, Level, MayWait, Passive, irql},
-    spin_lock::SpinLock,
     thread::{self, Thread, ThreadOptions},
+    verifier::{self, Callback, Kind, Site, Watched},
     wait::{Patience, WaitList, wait_on},
     work_queue::{Work, WorkQueue},
 };
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{
+    any::type_name,
     fmt,
     panic::Location,
     ptr,
-    sync::atomic::{AtomicPtr, Ordering::Relaxed},
+    sync::atomic::{AtomicPtr, AtomicU32, Ordering::Relaxed},
 };
 
 /// The pool never has more workers than this.
@@ -35,16 +37,31 @@ pub(crate) struct WorkKind {
     pub(crate) routine: unsafe fn(*const (), &mut At<'_, Passive>),
 }
 
-/// What the pool queues.
+/// What the pool queues. `repr(C)`: its address is that of its `work`, and queueing needs no second one.
+#[repr(C)]
 pub(crate) struct RawWork {
     work: Work,
     context: AtomicPtr<()>,
-    kind: &'static WorkKind,
+    kind: AtomicPtr<WorkKind>,
+    /// For the verifier, to which a run is a lock.
+    id: AtomicU32,
 }
 
 impl RawWork {
     pub(crate) const fn new(kind: &'static WorkKind) -> Self {
-        RawWork { work: Work::new(), context: AtomicPtr::new(ptr::null_mut()), kind }
+        let kind = AtomicPtr::new(ptr::from_ref(kind).cast_mut());
+        let id = AtomicU32::new(Kind::WorkItem.first_id());
+        RawWork { work: Work::new(), context: AtomicPtr::new(ptr::null_mut()), kind, id }
+    }
+
+    /// From the next run on. It is not queued.
+    pub(crate) fn set_kind(&self, kind: &'static WorkKind) {
+        self.kind.store(ptr::from_ref(kind).cast_mut(), Relaxed);
+    }
+
+    fn kind(&self) -> &'static WorkKind {
+        // SAFETY: stored from such a reference, in `new` and `set_kind`.
+        unsafe { &*self.kind.load(Relaxed) }
     }
 
     /// Before the first use, where the item stays.
@@ -67,8 +84,21 @@ impl RawWork {
         unsafe { self.work.queue(at, linked) }
     }
 
-    /// Waits until it is neither queued nor running. An item that always queues itself again is never flushed.
-    pub(crate) fn flush(&self, at: &mut At<'_, Passive>) {
+    pub(crate) fn id(&self) -> &AtomicU32 {
+        &self.id
+    }
+
+    /// Whether the running thread is in its routine.
+    pub(crate) fn is_mine(&self, at: &At<'_, Passive>) -> bool {
+        ptr::eq(hal::current_thread(at.hal).work_item(), self)
+    }
+
+    /// Waits until it is neither queued nor running. An item that always queues itself again is never flushed. Not from its own
+    /// routine, which would wait for itself.
+    pub(crate) fn flush(&self, at: &mut At<'_, Passive>, location: &'static Location<'static>) {
+        if verifier::is_on(at.hal) {
+            verifier::before_wait(at.hal, &self.id, Site::line(location));
+        }
         let pool = &hal::system(at.hal).work;
         let mut idle = false;
         while !idle {
@@ -86,11 +116,11 @@ impl RawWork {
 pub(crate) struct WorkPool {
     queue: WorkQueue,
     /// Those who wait for items: woken whenever one of these is idle.
-    flushers: SpinLock<WaitList>,
+    flushers: CoreLock<WaitList>,
     /// The queue of the thread that starts workers, and what asks it to.
     balance: WorkQueue,
     grow: Work,
-    dropped: SpinLock<Vec<Box<dyn DropAtPassive>>>,
+    dropped: CoreLock<Vec<Box<dyn DropAtPassive>>>,
     reaper: RawWork,
 }
 
@@ -100,10 +130,10 @@ impl WorkPool {
     pub(crate) fn new() -> Self {
         WorkPool {
             queue: WorkQueue::new(),
-            flushers: SpinLock::new(WaitList::new()),
+            flushers: CoreLock::new(WaitList::new()),
             balance: WorkQueue::new(),
             grow: Work::new(),
-            dropped: SpinLock::new(Vec::new()),
+            dropped: CoreLock::new(Vec::new()),
             reaper: RawWork::new(&REAPER),
         }
     }
@@ -153,9 +183,9 @@ fn work(at: &mut At<'_, Passive>) {
         let Some(work) = pool.queue.take(at) else { continue };
         // SAFETY: the pool's queue holds the work of `RawWork`s, alive until their routine says that it is done.
         let item = unsafe { &*work.as_ref().context().cast::<RawWork>() };
-        let (kind, context) = (item.kind, item.context.load(Relaxed));
+        let (kind, context) = (item.kind(), item.context.load(Relaxed));
         item.work.begin();
-        me.set_work_item(context);
+        me.set_work_item(item);
         // SAFETY: whoever queued it promised that the routine may be called with this context.
         unsafe { (kind.routine)(context, at) };
         me.set_work_item(ptr::null());
@@ -174,7 +204,7 @@ pub(crate) fn finished(at: &mut At<'_, Passive>, item: &RawWork) {
 /// that has ended. PASSIVE.
 pub fn flush_dropped(at: &mut At<'_, Passive>) {
     barrier::flush_queued_dpcs(at);
-    hal::system(at.hal).work.reaper.flush(at);
+    hal::system(at.hal).work.reaper.flush(at, Location::caller());
 }
 
 /// The running thread is about to wait: if it is a worker with an item, another may have to take its place. Undone by
@@ -242,9 +272,15 @@ pub struct WorkItem<R: WorkRoutine> {
     object: Arc<Object<R>>,
 }
 
+/// `repr(C)` for the same reason.
+#[repr(C)]
 struct Object<R> {
     raw: RawWork,
     routine: R,
+}
+
+impl<R> Object<R> {
+    const CALLBACK: Callback = Callback { what: Watched::WorkItem, name: type_name::<R> };
 }
 
 impl<R: WorkRoutine> WorkItem<R> {
@@ -288,14 +324,21 @@ impl<R: WorkRoutine> WorkItem<R> {
         unsafe { self.object.raw.queue(&mut raised.at, linked) }
     }
 
-    /// WdfWorkItemFlush: waits until it is neither queued nor running. PASSIVE. Not from its own routine.
+    /// WdfWorkItemFlush: waits until it is neither queued nor running. PASSIVE.
+    ///
+    /// From its own routine it returns at once, as KMDF's does: the run would wait for its own end. The verifier reports that.
+    #[track_caller]
     pub fn flush<L: MayWait>(&self, at: &mut At<'_, L>) {
-        self.object.raw.flush(&mut at.as_passive());
+        let at = &mut at.as_passive();
+        if self.object.raw.is_mine(at) {
+            return verifier::note_own_flush(at.hal, format_args!("{}", type_name::<R>()), Location::caller());
+        }
+        self.object.raw.flush(at, Location::caller());
     }
 
     /// Whether it is its own routine that asks, so that it must not wait for itself. PASSIVE.
     pub fn is_running_here(&self, at: &At<'_, Passive>) -> bool {
-        ptr::eq(hal::current_thread(at.hal).work_item(), Arc::as_ptr(&self.object).cast())
+        self.object.raw.is_mine(at)
     }
 }
 
@@ -305,7 +348,13 @@ unsafe fn run<R: WorkRoutine>(context: *const (), at: &mut At<'_, Passive>) {
     // SAFETY: by the contract.
     let object = unsafe { Arc::from_raw(context.cast::<Object<R>>()) };
     at.note(Point::WorkItemStart, context.addr());
-    object.routine.run(at);
+    match verifier::is_on(at.hal) {
+        true => {
+            let callback = const { &Object::<R>::CALLBACK };
+            verifier::work_item(at.hal, object.raw.id(), callback, || object.routine.run(at));
+        }
+        false => object.routine.run(at),
+    }
     at.note(Point::WorkItemEnd, context.addr());
     finished(at, &object.raw);
 }

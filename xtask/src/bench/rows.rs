@@ -34,7 +34,7 @@ const ADDRESS_LOAD: f64 = 1.0;
 const STORE: f64 = 1.0;
 
 /// The rows whose windows have the same eight times.
-const EIGHT_TIMES: [&str; 9] = [
+const EIGHT_TIMES: [&str; 12] = [
     "interrupt_lock",
     "synchronize",
     "spin_lock",
@@ -44,6 +44,9 @@ const EIGHT_TIMES: [&str; 9] = [
     "dpc_insert_10000",
     "timer_arm_cancel",
     "wait_lock",
+    "verified_interrupt_lock",
+    "verified_synchronize",
+    "verified_spin_lock",
 ];
 /// The windows that drain one DPC and so many more.
 const DRAINS: [(&str, f64); 3] = [("dpc_drain_1", 1.0), ("dpc_drain_100", 100.0), ("dpc_drain_10000", 10_000.0)];
@@ -77,6 +80,10 @@ pub fn figures(recording: &Recording, code: &Code) -> Result<Vec<Figure>> {
     figures.extend([whole, figure("queue_dpc", 0.0, queueing, code)?]);
     let each = eighth("per_million", recording.window("storm")?, code)?;
     figures.push(Figure { value: 1e6 / each.value, ..each });
+
+    let verified = window("verified_dpc")?;
+    let raise = verified.raise(code)?;
+    figures.push(raise.until("verified_isr_dpc", raise.back, code)?);
 
     let work = window("work_item")?;
     let raise = work.raise(code)?;

@@ -262,16 +262,22 @@ fn c35_a_lock_taken_before_the_first_connect_excludes_and_loses_nothing() {
 #[test]
 fn c37_a_lock_taken_twice_is_a_deadlock_that_is_reported() {
     // By types it takes a forgotten guard to try.
-    let failure = explorer("c37 lock twice", 2).expect_failure(|machine| {
+    let twice = |machine: &mut Setup| {
         machine.main(|at| {
             let lock = settled((), 8);
             let member = lock.clone();
             mem::forget(lock.acquire(at));
             let _twice = member.acquire(at);
         });
-    });
+    };
+    let failure = explorer("c37 lock twice", 2).without_verifier().expect_failure(twice);
     assert_eq!(failure.kind(), FaultKind::Deadlock, "{failure}");
     assert!(failure.message().contains("CPU 0 (main) spins after AcquireLock at"), "{failure}");
+
+    let failure = explorer("c37 lock twice", 2).expect_failure(twice);
+    assert_eq!(failure.kind(), FaultKind::BugCheck, "{failure}");
+    let lines = ["the interrupt lock taken at", "sets.rs", "is taken again at"];
+    assert!(lines.iter().all(|line| failure.message().contains(line)), "{failure}");
 }
 
 #[test]

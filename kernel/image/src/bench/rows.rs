@@ -8,7 +8,10 @@ use alloc::{format, string::String, vec::Vec};
 use core::hint::black_box;
 use edu::{Edu, EduFile};
 use framework::{DeviceRef, Mode, Pnp};
-use ke::{At, Dirql, InterruptLock, Passive, SpinLock};
+use ke::{
+    At, Dirql, InterruptLock, Passive, SpinLock,
+    verifier::{self, Verifier},
+};
 
 /// A bit of edu's status that the ISR serves alone.
 const FOR_THE_ISR: u32 = 0x1_0000;
@@ -85,17 +88,37 @@ pub fn lines(pnp: &Pnp, at: &mut At<'_, Passive>) -> Result<(), String> {
     Ok(())
 }
 
-/// Eight pairs in a row, then none.
+/// Pairs of locks.
 pub fn locks(at: &mut At<'_, Passive>) {
+    lock_pairs(["interrupt_lock", "synchronize", "spin_lock"], at);
+}
+
+/// Pairs of locks, and an interrupt with its DPC, under the verifier. The first edu device starts anew for that.
+pub fn verified(pnp: &Pnp, at: &mut At<'_, Passive>) -> Result<(), String> {
+    let first = pnp.devices_of::<Edu>().into_iter().next().ok_or("bench needs an edu device")?;
+    let start_anew = |at: &mut At<'_, Passive>| {
+        let started = pnp.stop_device(at, first.name()).and_then(|()| pnp.start_device(at, first.name()));
+        started.map_err(|status| format!("{}: {status}", first.name()))
+    };
+    verifier::start(at, Verifier::UNTIMED);
+    lock_pairs(["verified_interrupt_lock", "verified_synchronize", "verified_spin_lock"], at);
+    start_anew(at)?;
+    raise("verified_dpc", &first, FOR_LATER, at)?;
+    verifier::stop(at);
+    start_anew(at)
+}
+
+/// Eight pairs in a row, then none.
+fn lock_pairs([interrupt_pair, synchronize, spin_pair]: [&str; 3], at: &mut At<'_, Passive>) {
     let interrupt = InterruptLock::<u32, Dirql>::new(0);
     let interrupt = black_box(&interrupt);
-    traced("interrupt_lock", at, |at| {
+    traced(interrupt_pair, at, |at| {
         mark();
         eight_times!(drop(interrupt.acquire(at)));
         mark();
         mark();
     });
-    traced("synchronize", at, |at| {
+    traced(synchronize, at, |at| {
         mark();
         eight_times!(interrupt.synchronize(at, |_, _| ()));
         mark();
@@ -103,7 +126,7 @@ pub fn locks(at: &mut At<'_, Passive>) {
     });
     let spin = SpinLock::new(0u32);
     let spin = black_box(&spin);
-    traced("spin_lock", at, |at| {
+    traced(spin_pair, at, |at| {
         mark();
         eight_times!(drop(spin.acquire(at)));
         mark();

@@ -1,7 +1,8 @@
 //! The commands.
 
 use super::{
-    button, edu, faulty, io, ivshmem, machine::Machine, outside, show, terminal, tick, twins, unplug, words::Arguments,
+    button, edu, faulty, io, ivshmem, machine::Machine, outside, show, terminal, tick, twins, unplug, verifier,
+    words::Arguments,
 };
 use crate::{bench, conformance, crash, selftest, stress, sweep};
 use ::faulty::Fault;
@@ -62,12 +63,14 @@ const COMMANDS: &[Command] = &[
     Command { usage: "bench", what: "runs what `cargo xtask bench` measures, and waits for it", run: run_bench },
     Command { usage: "sweep [NAME]", what: "interrupts every instruction of the core's sequences", run: run_sweep },
     Command { usage: faulty::STORM_USAGE, what: "interrupts without end, masked and forgiven", run: faulty::storm },
+    Command { usage: verifier::USAGE, what: "finds what no type can see; starts the devices anew", run: verifier::run },
     Command { usage: CRASH, what: "ends in a bug check, to see one", run: run_crash },
     Command { usage: "shutdown", what: "stops all devices and the machine", run: shutdown },
 ];
 
 const STRESS: &str = "stress common|cycles|requests N";
-const CRASH: &str = "crash fault|stack|nested|isr|dpc|endless-isr|endless-dpc|thread";
+const CRASH: &str =
+    "crash fault|stack|nested|isr|dpc|endless-isr|endless-dpc|thread|forgotten-guard|lock-twice|lock-order";
 
 impl Command {
     fn name(&self) -> &'static str {
@@ -191,7 +194,19 @@ fn shutdown(machine: &mut Machine, words: Arguments<'_>, _: &mut At<'_, Passive>
 }
 
 fn run_crash(machine: &mut Machine, mut words: Arguments<'_>, at: &mut At<'_, Passive>) -> Outcome {
-    const KINDS: [&str; 8] = ["fault", "stack", "nested", "isr", "dpc", "endless-isr", "endless-dpc", "thread"];
+    const KINDS: [&str; 11] = [
+        "fault",
+        "stack",
+        "nested",
+        "isr",
+        "dpc",
+        "endless-isr",
+        "endless-dpc",
+        "thread",
+        "forgotten-guard",
+        "lock-twice",
+        "lock-order",
+    ];
     let kind = words.required("the kind of crash")?;
     if !KINDS.contains(&kind) {
         return Err(words.unknown(kind, &KINDS));
@@ -207,6 +222,9 @@ fn run_crash(machine: &mut Machine, mut words: Arguments<'_>, at: &mut At<'_, Pa
         "dpc" => faulty::crash(machine, Fault::PanicInDpc, at)?,
         "endless-isr" => faulty::crash(machine, Fault::EndlessIsr, at)?,
         "endless-dpc" => faulty::crash(machine, Fault::EndlessDpc, at)?,
+        "forgotten-guard" => faulty::crash_verified(machine, Fault::ForgetsGuard, at)?,
+        "lock-twice" => faulty::crash_verified(machine, Fault::TakesTwice, at)?,
+        "lock-order" => faulty::crash_verified(machine, Fault::TakesInBothOrders, at)?,
         _ => crash::crash_in_a_thread(at),
     }
     Err(format!("the machine survived `crash {kind}`"))

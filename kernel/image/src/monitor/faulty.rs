@@ -1,6 +1,6 @@
 //! `crash` in a driver's callback, and `storm`: what becomes of a machine whose driver misbehaves.
 
-use super::{commands::Outcome, machine::Machine, terminal, words::Arguments};
+use super::{commands::Outcome, machine::Machine, terminal, verifier, words::Arguments};
 use crate::drivers::FAULTY;
 use ::faulty::{Fault, Faulty};
 use alloc::{format, string::String, vec::Vec};
@@ -20,6 +20,12 @@ pub fn crash(machine: &mut Machine, fault: Fault, at: &mut At<'_, Passive>) -> O
         faulty.arm(Some(fault), at);
         faulty.raise_and_wait(at).map_err(|error| format!("{error}"))
     })
+}
+
+/// As [`crash`], for what the verifier finds.
+pub fn crash_verified(machine: &mut Machine, fault: Fault, at: &mut At<'_, Passive>) -> Outcome {
+    verifier::set(machine, true, at);
+    crash(machine, fault, at)
 }
 
 /// `storm claimed`: interrupts on a line that the ISR claims and does not quiet. `storm denied`: interrupts that it quiets and

@@ -47,13 +47,18 @@ impl Machine {
             return Ok(());
         }
         terminal::print(at, format_args!("starting the devices anew, with the driver `{name}` before the others\n"));
-        self.remove_all(at);
         let mut drivers = drivers::chosen(Some(name))?;
         drivers.extend(self.drivers.iter().filter(|driver| driver.name() != name));
         self.drivers = drivers;
+        self.start_anew(at);
+        Ok(())
+    }
+
+    /// Takes all devices down and starts them anew: with new locks and new connections.
+    pub fn start_anew(&mut self, at: &mut At<'_, Passive>) {
+        self.remove_all(at);
         self.pnp = Pnp::start(at, &self.platform, &self.drivers);
         terminal::take(at, &self.pnp);
-        Ok(())
     }
 
     /// Takes all devices down, last first.

@@ -34,6 +34,8 @@ mod tick;
 mod twins;
 #[cfg(target_os = "none")]
 mod unplug;
+#[cfg(target_os = "none")]
+mod verifier;
 
 #[cfg(target_os = "none")]
 pub use machine::Machine;

@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use ke::{
     At, Connection, CpuSet, Interrupt, IsrLevel, Line, Mode, Passive, ServiceRoutine, Source,
     irql::{DEVICE_HIGHEST, PASSIVE},
+    verifier,
 };
 
 /// What an interrupt is connected to, stated in full (IO_CONNECT_INTERRUPT_FULLY_SPECIFIED_PARAMETERS).
@@ -53,7 +54,11 @@ impl FullySpecified {
         }
         match self.origin {
             Origin::Own(source) => {
-                interrupt.connect(at, Connection { cpu, vector: self.vector, mode: self.mode, source }, context)?
+                let connection = Connection { cpu, vector: self.vector, mode: self.mode, source };
+                match verifier::is_enabled(at) {
+                    true => interrupt.connect_verified(at, connection, context)?,
+                    false => interrupt.connect(at, connection, context)?,
+                }
             }
             Origin::Line(line) => interrupt.connect_line(at, &line, self.mode, self.share_vector, context)?,
         }

@@ -13,7 +13,7 @@ use crate::{
     hal::Point,
     level::{Passive, irql},
     line::Line,
-    percpu,
+    percpu, verifier,
 };
 use alloc::sync::Arc;
 use core::{panic::Location, ptr};
@@ -21,10 +21,13 @@ use core::{panic::Location, ptr};
 impl<R: ServiceRoutine> Interrupt<R> {
     /// IoReportInterruptInactive, with the flushes: when it returns, no ISR, DPC or work item of this interrupt runs or will
     /// run until [`Self::report_active`]. `false`: it was inactive, or is not connected. PASSIVE (NT allows DISPATCH, and waits
-    /// for nothing); not from its own callbacks. The device has been quieted: nobody serves what it still asserts.
+    /// for nothing); from its own callbacks it is a bug check. The device has been quieted: nobody serves what it still asserts.
     #[track_caller]
     pub fn report_inactive(&self, at: &mut At<'_, Passive>) -> bool {
         at.point(Point::Disconnect, self.address(), Location::caller());
+        if self.is_in_callback(at) {
+            verifier::report_own_wait(at.hal, format_args!("{}", R::type_name()), Location::caller());
+        }
         let _setup = self.setup.acquire(at);
         if !self.set_connected(false) {
             return false;
@@ -39,7 +42,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
             }
         }
         barrier::twice(at);
-        self.flush_at_passive(at);
+        self.flush_at_passive(at, Location::caller());
         at.note(Point::Disconnected, self.address());
         true
     }
@@ -61,8 +64,8 @@ impl<R: ServiceRoutine> Interrupt<R> {
 
     /// Returns when its work item has run, if it was queued, and no critical section at PASSIVE is left that found it
     /// connected. It is not connected any more, and the barriers have been passed.
-    pub(super) fn flush_at_passive(&self, at: &mut At<'_, Passive>) {
-        self.work.flush(at);
+    pub(super) fn flush_at_passive(&self, at: &mut At<'_, Passive>, location: &'static Location<'static>) {
+        self.work.flush(at, location);
         drop(self.lock.acquire(at));
     }
 

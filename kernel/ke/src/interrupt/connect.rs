@@ -1,14 +1,14 @@
 //! Connecting an interrupt to a vector or a line, and disconnecting it with proof that no callback is left.
 
-use super::{Interrupt, Mode, ServiceRoutine, Source, cpu_block, moving, serve};
+use super::{Interrupt, Mode, ServiceRoutine, Source, cpu_block, moving};
 use crate::{
     at::At,
     barrier,
     dispatch::{DispatchRoutine, Head},
     hal::{self, HalRef, Point},
     level::{IsrLevel, Passive, irql},
-    line::{Ask, Line, Member, Share},
-    percpu,
+    line::{Line, Member, Share},
+    percpu, verifier,
 };
 use alloc::sync::Arc;
 use core::{fmt, panic::Location, ptr, sync::atomic::Ordering::Relaxed};
@@ -172,6 +172,16 @@ impl<R: ServiceRoutine> Interrupt<R> {
         connection: Connection,
         context: R::Context,
     ) -> Result<(), ConnectError> {
+        self.connect_as::<false>(at, connection, context)
+    }
+
+    #[track_caller]
+    pub(super) fn connect_as<const V: bool>(
+        self: &Arc<Self>,
+        at: &mut At<'_, Passive>,
+        connection: Connection,
+        context: R::Context,
+    ) -> Result<(), ConnectError> {
         at.point(Point::Connect, self.address(), Location::caller());
         if R::Level::PASSIVE {
             let Connection { cpu, vector, mode, source } = connection;
@@ -182,7 +192,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
         let target = cpu_block(at.hal, cpu)?;
         let irql = self.check_level(vector)?;
         let Connection { mode, source, .. } = connection;
-        let attached = self.attached_to(Seat::Vector { cpu, vector }, mode, source, irql);
+        let attached = self.attached_to::<V>(Seat::Vector { cpu, vector }, mode, source, irql);
         let _setup = self.setup.acquire(at);
         hal::system(at.hal).connected.claim(at, self.clone(), |hal| {
             if self.is_attached() {
@@ -190,6 +200,9 @@ impl<R: ServiceRoutine> Interrupt<R> {
             }
             if !target.is_free(vector) {
                 return Err(ConnectError::VectorTaken { cpu, vector });
+            }
+            if V {
+                self.watch_deferred(hal);
             }
             // SAFETY: not connected, and under the registry's lock.
             unsafe { self.attach(hal, attached, irql, context) };
@@ -228,21 +241,22 @@ impl<R: ServiceRoutine> Interrupt<R> {
     ) -> Result<(), ConnectError> {
         let irql = self.check_level(line.vector())?;
         let source: Arc<dyn Source> = Arc::new(Share::new(line.clone()));
-        let attached = self.attached_to(Seat::Line(line.clone()), line.mode(), source, irql);
+        // Its own dispatch routine is not what a line calls.
+        let attached = self.attached_to::<false>(Seat::Line(line.clone()), line.mode(), source, irql);
+        let verified = verifier::is_on(at.hal);
         let _setup = self.setup.acquire(at);
         hal::system(at.hal).connected.claim(at, self.clone(), |hal| {
             if self.is_attached() {
                 return Err(ConnectError::Connected);
             }
+            if verified {
+                self.watch_deferred(hal);
+            }
             // SAFETY: not connected, and under the registry's lock.
             unsafe { self.attach(hal, attached, irql, context) };
             Ok(())
         })?;
-        let ask = match R::Level::PASSIVE {
-            true => Ask::AtPassive(serve::at_passive::<R>),
-            false if self.lock.ceiling() > irql => Ask::AtDirql(serve::member_raised::<R>),
-            false => Ask::AtDirql(serve::member::<R>),
-        };
+        let ask = self.ask(irql, verified);
         let member =
             Member { head: Arc::as_ptr(self).cast(), ask, shares, active: true, moved: moving::note_moved::<R> };
         self.gate.settle(at);
@@ -266,9 +280,15 @@ impl<R: ServiceRoutine> Interrupt<R> {
     }
 
     /// What it will remember of a connection at class `irql`.
-    pub(super) fn attached_to(&self, seat: Seat, mode: Mode, source: Arc<dyn Source>, irql: u8) -> Attached {
+    pub(super) fn attached_to<const V: bool>(
+        &self,
+        seat: Seat,
+        mode: Mode,
+        source: Arc<dyn Source>,
+        irql: u8,
+    ) -> Attached {
         let latches = !source.can_mask();
-        Attached { seat, mode, source, latches, routine: self.routine_for(irql), head: &self.head }
+        Attached { seat, mode, source, latches, routine: self.routine_for::<V>(irql), head: &self.head }
     }
 
     /// # Safety
@@ -287,11 +307,14 @@ impl<R: ServiceRoutine> Interrupt<R> {
     }
 
     /// IoDisconnectInterruptEx with the flushes: when it returns, no ISR, DPC or work item of this interrupt runs or will
-    /// run, whatever the device does. Gives the context back; `None` when it was not connected. PASSIVE; not from its own
-    /// callbacks.
+    /// run, whatever the device does. Gives the context back; `None` when it was not connected. PASSIVE; from its own callbacks it
+    /// is a bug check, because they use the context.
     #[track_caller]
     pub fn disconnect(&self, at: &mut At<'_, Passive>) -> Option<R::Context> {
         at.point(Point::Disconnect, self.address(), Location::caller());
+        if self.is_in_callback(at) {
+            verifier::report_own_wait(at.hal, format_args!("{}", R::type_name()), Location::caller());
+        }
         let _setup = self.setup.acquire(at);
         let context = self.detach(at);
         at.note(Point::Disconnected, self.address());
@@ -299,6 +322,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
     }
 
     /// With `setup` held.
+    #[track_caller]
     fn detach(&self, at: &mut At<'_, Passive>) -> Option<R::Context> {
         if !self.is_attached() {
             return None;
@@ -324,7 +348,8 @@ impl<R: ServiceRoutine> Interrupt<R> {
             // A storm is over with the connection.
             self.gate.forget_mask();
         }
-        self.flush_at_passive(at);
+        self.flush_at_passive(at, Location::caller());
+        self.leave_deferred();
         // SAFETY: no callback is left, and nobody enters: it is not connected.
         let context = unsafe { (*self.context.get()).take() };
         hal::system(at.hal).connected.release(at, ptr::from_ref(self).cast());
@@ -358,7 +383,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
         // DISPATCH, for the lock at PASSIVE.
         let context = self.is_attached().then(|| unsafe { self.context() })?;
         at.note(Point::CallbackStart, self.address());
-        let result = f(context, state, &mut at);
+        let result = verifier::callback(&mut at, format_args!("{}", R::type_name()), |at| f(context, state, at));
         at.note(Point::CallbackEnd, self.address());
         Some(result)
     }

@@ -10,10 +10,10 @@
 //! **Invariant:** whoever changes head or source looks afterwards whether what they were changed for still holds: the last
 //! of several leaves them as all together want them.
 
-use super::{Interrupt, ServiceRoutine, connect::Attached, serve};
+use super::{Interrupt, ServiceRoutine, connect::Attached};
 use crate::{
     at::At,
-    dispatch::{self, DispatchRoutine},
+    dispatch,
     hal::{HalRef, Point},
     level::{Dirql, Level, Passive, irql},
 };
@@ -280,9 +280,5 @@ impl<R: ServiceRoutine> Interrupt<R> {
         let gate = self.gate.clone();
         gate.close(at);
         Masked { gate: Some(gate) }
-    }
-
-    pub(super) fn routine_for(&self, irql: u8) -> DispatchRoutine {
-        if self.lock.ceiling() > irql { serve::single_raised::<R> } else { serve::single::<R> }
     }
 }

@@ -11,12 +11,12 @@
 
 use crate::{
     at::At,
+    core_lock::CoreLock,
     dispatch::{self, Head},
     hal::Point,
     interrupt_lock::InterruptLock,
     level::{Dirql, Dispatch, IsrLevel, Level, Passive, irql},
     raw_dpc::{DpcKind, RawDpc},
-    spin_lock::SpinLock,
     storm::{StormCause, StormWatch},
     wait_lock::WaitLock,
     work::{RawWork, WorkKind},
@@ -38,6 +38,7 @@ mod mask;
 mod moving;
 mod registry;
 mod serve;
+mod verified;
 
 pub use connect::{ConnectError, Connection};
 use mask::Gate;
@@ -171,7 +172,7 @@ pub struct Interrupt<R: ServiceRoutine> {
     /// Held over connecting, moving and disconnecting.
     setup: WaitLock<()>,
     /// Where it was before it moved, and what it had counted by then.
-    earlier: SpinLock<Vec<(u32, u64)>>,
+    earlier: CoreLock<Vec<(u32, u64)>>,
 }
 
 // SAFETY: the context changes only while nobody can reach it: under the registry's lock before `connected` is set, and
@@ -181,8 +182,8 @@ unsafe impl<R: ServiceRoutine> Sync for Interrupt<R> {}
 unsafe impl<R: ServiceRoutine> Send for Interrupt<R> {}
 
 impl<R: ServiceRoutine> Interrupt<R> {
-    const DPC: DpcKind = DpcKind { routine: serve::run_dpc::<R>, name: R::type_name };
-    const REPORT: DpcKind = DpcKind { routine: serve::report_storm::<R>, name: || "interrupt storm report" };
+    const DPC: DpcKind = DpcKind::new(serve::run_dpc::<R>, R::type_name);
+    const REPORT: DpcKind = DpcKind::new(serve::report_storm::<R>, || "interrupt storm report");
     const WORK: WorkKind = WorkKind { routine: serve::run_work_item::<R> };
 
     /// An interrupt that is not connected (WdfInterruptCreate).
@@ -198,7 +199,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
             routine,
             work: RawWork::new(const { &Self::WORK }),
             setup: WaitLock::new(()),
-            earlier: SpinLock::new(Vec::new()),
+            earlier: CoreLock::new(Vec::new()),
         });
         let address = Arc::as_ptr(&this).cast::<()>();
         this.dpc.set_context(address);
@@ -244,6 +245,12 @@ impl<R: ServiceRoutine> Interrupt<R> {
         if self.watch.forgive() {
             self.gate.open(at);
         }
+    }
+
+    /// Whether the running thread is in its work item, or in its ISR at PASSIVE or another section of a lock at PASSIVE: so that it
+    /// must not wait for the interrupt's callbacks. PASSIVE.
+    pub fn is_in_callback(&self, at: &At<'_, Passive>) -> bool {
+        self.work.is_mine(at) || self.lock.is_mine(at)
     }
 
     /// How often its ISR ran.

@@ -60,7 +60,11 @@ impl<R: ServiceRoutine> Interrupt<R> {
         self.head.level.store(u32::from(irql), Relaxed);
         self.head.vector.store(vector, Relaxed);
         self.note_moved(at, old_cpu);
-        let now = self.attached_to(Seat::Vector { cpu, vector }, mode, source, irql);
+        let seat = Seat::Vector { cpu, vector };
+        let now = match self.is_verified() {
+            true => self.attached_to::<true>(seat, mode, source, irql),
+            false => self.attached_to::<false>(seat, mode, source, irql),
+        };
         let before = self.gate.replace(Some(now));
         barrier::flush_queued_dpcs(at);
         // Who read it did so at DISPATCH or above, before the barrier.

@@ -3,11 +3,11 @@
 use super::{ConnectError, Interrupt, InterruptInfo, ServiceRoutine};
 use crate::{
     at::At,
+    core_lock::CoreLock,
     dispatch::Head,
     hal::{self, HalRef},
     level::Passive,
     percpu::{self, PerCpu},
-    spin_lock::SpinLock,
 };
 use alloc::{sync::Arc, vec::Vec};
 use core::ptr;
@@ -34,12 +34,12 @@ impl<R: ServiceRoutine> Connected for Interrupt<R> {
 
 /// The connected interrupts of a machine. Whoever connects does so under its lock.
 pub(crate) struct Registry {
-    connected: SpinLock<Vec<Arc<dyn Connected>>>,
+    connected: CoreLock<Vec<Arc<dyn Connected>>>,
 }
 
 impl Registry {
     pub(crate) fn new() -> Self {
-        Registry { connected: SpinLock::new(Vec::new()) }
+        Registry { connected: CoreLock::new(Vec::new()) }
     }
 
     pub(super) fn claim<R: ServiceRoutine>(

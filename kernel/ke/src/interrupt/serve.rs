@@ -1,4 +1,6 @@
 //! The ways into a driver's callbacks: the ISR from a vector or a line, the DPC, the work item.
+//!
+//! Each has a twin in [`super::verified`]; connecting chooses.
 
 use super::{Claim, Interrupt, ServiceRoutine};
 use crate::{
@@ -7,9 +9,10 @@ use crate::{
     hal::{self, HalRef, HalWord, Point, from_word},
     level::{Dirql, Dispatch, Passive, irql},
     raw_dpc::RawDpc,
+    verifier::Site,
     work,
 };
-use core::{ptr::NonNull, sync::atomic::Ordering::SeqCst};
+use core::{panic::Location, ptr::NonNull, sync::atomic::Ordering::SeqCst};
 
 impl<R: ServiceRoutine> Interrupt<R> {
     /// The ISR's run under the lock. At the synchronize IRQL.
@@ -20,7 +23,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
     unsafe fn serve(&self, hal: HalRef<'_>) -> Claim {
         // SAFETY: by the contract.
         unsafe {
-            self.lock.body().with_word(hal, |state| {
+            self.lock.body().with_word(hal, Site::callback(const { &Self::ISR }), |state| {
                 self.head.count_one();
                 // SAFETY: here code at DIRQL begins on this CPU; `R::Level` is not `Passive`, or it were not connected.
                 let mut at = At::<R::Level>::mint(hal);
@@ -63,6 +66,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
 ///
 /// # Safety
 /// `head` is the head of a connected `Interrupt<R>`, in service at its class.
+#[inline(never)]
 pub(super) unsafe extern "sysv64-unwind" fn single<R: ServiceRoutine>(head: *const Head, word: HalWord) {
     // SAFETY: by the contract; the head is the first field, and the stub passes what it was given.
     unsafe { (*head.cast::<Interrupt<R>>()).serve_alone(from_word(word)) }
@@ -72,6 +76,7 @@ pub(super) unsafe extern "sysv64-unwind" fn single<R: ServiceRoutine>(head: *con
 ///
 /// # Safety
 /// As [`single`].
+#[inline(never)]
 pub(super) unsafe extern "sysv64-unwind" fn single_raised<R: ServiceRoutine>(head: *const Head, word: HalWord) {
     // SAFETY: the same contract, and the stub passes what it was given.
     unsafe { raised::<R, _>(head, from_word(word), |this, hal| this.serve_alone(hal)) }
@@ -127,7 +132,8 @@ pub(super) unsafe fn at_passive<R: ServiceRoutine>(head: *const Head, at: &mut A
             return Claim::NotMine;
         }
     }
-    let mut guard = this.lock.acquire(at);
+    at.point(Point::AcquireLock, this.lock.address(), Location::caller());
+    let mut guard = this.lock.acquire_as(at, Site::callback(const { &Interrupt::<R>::PASSIVE_ISR }));
     let (state, mut at) = guard.parts();
     this.head.count_one();
     at.note(Point::IsrStart, this.address());

@@ -24,8 +24,8 @@ pub(crate) enum Ask {
     AtPassive(AskAtPassive),
 }
 
-pub(super) type AskAtDirql = unsafe fn(*const Head, HalRef<'_>) -> Claim;
-pub(super) type AskAtPassive = unsafe fn(*const Head, &mut At<'_, Passive>) -> Claim;
+pub(crate) type AskAtDirql = unsafe fn(*const Head, HalRef<'_>) -> Claim;
+pub(crate) type AskAtPassive = unsafe fn(*const Head, &mut At<'_, Passive>) -> Claim;
 
 // SAFETY: a member's object is alive while it is connected, and may be used from any CPU.
 unsafe impl Send for Member {}

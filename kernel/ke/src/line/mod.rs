@@ -38,7 +38,7 @@ mod pass;
 mod share;
 mod walk;
 
-pub(crate) use members::{Ask, Member};
+pub(crate) use members::{Ask, AskAtDirql, AskAtPassive, Member};
 pub(crate) use share::Share;
 pub use walk::MOST_PASSES;
 

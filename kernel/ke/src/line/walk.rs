@@ -21,7 +21,7 @@ use core::ptr::NonNull;
 /// So many passes over an edge line's members in one interrupt mask the line.
 pub const MOST_PASSES: u32 = 100;
 
-pub(super) const REPORT: DpcKind = DpcKind { routine: report_storm, name: || "interrupt storm report" };
+pub(super) const REPORT: DpcKind = DpcKind::new(report_storm, || "interrupt storm report");
 
 /// # Safety
 /// As every [`crate::dispatch::DispatchRoutine`]; `head` is the head of a [`Line`].
