@@ -102,8 +102,8 @@ impl<H: EvtIo> AnyIoQueue<H::Device> for Queue<H> {
             verifier::report(
                 at,
                 format_args!(
-                    "{handler} of {device} completes {count} requests never, the first of them parked {}: complete them when the \
-                     device stops, or take them back in `evt_cancel`",
+                    "{device} stops, and {handler} still has {count} of its requests, the first parked {}: complete them before, \
+                     or give them up in `evt_cancel`",
                     first.parked
                 ),
             );

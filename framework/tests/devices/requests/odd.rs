@@ -4,6 +4,7 @@
 use super::clerk::explorer;
 use crate::bells::{self, Bells, Regs};
 use framework::{File, Pnp, prelude::*};
+use hal_sim::{FaultKind, Setup};
 
 const NAME: &str = "odd#0";
 
@@ -59,6 +60,7 @@ impl EvtIo for Requests {
     /// The ISR gets it.
     fn evt_io_read(&self, odd: &Odd, request: Request<Read>, at: &mut At<'_, Dispatch>) -> Disposed {
         match odd.irq.synchronize(at, |slot, _| slot.park(request)) {
+            // parks what is dropped
             Ok(parked) => {
                 odd.regs.ring.write(at, 1);
                 parked
@@ -85,6 +87,7 @@ impl EvtIo for Requests {
                 Err(refused) => refused.request.fail(at, refused.why),
             },
             KEEP => match odd.kept.acquire(at).park(request) {
+                // parks what it keeps
                 Ok(parked) => parked,
                 Err(_dropped_here) => panic!("the tests keep one"),
             },
@@ -109,17 +112,28 @@ impl EvtIsr for Bell {
     }
 }
 
+fn scenario(f: impl Fn(&Pnp, &File, &mut At<'_, Passive>) + Send + Sync + Copy + 'static) -> impl Fn(&mut Setup) {
+    move |machine| {
+        machine.device(Bells::default());
+        machine.main(move |at| {
+            let pnp = bells::start::<Odd>(at);
+            let file = pnp.open(NAME).expect("it is there");
+            f(&pnp, &file, at);
+            pnp.shut_down(at);
+        });
+    }
+}
+
 fn explore(name: &str, f: impl Fn(&Pnp, &File, &mut At<'_, Passive>) + Send + Sync + Copy + 'static) {
     for cpus in [1, 2] {
-        explorer(name, cpus).run(move |machine| {
-            machine.device(Bells::default());
-            machine.main(move |at| {
-                let pnp = bells::start::<Odd>(at);
-                let file = pnp.open(NAME).expect("it is there");
-                f(&pnp, &file, at);
-                pnp.shut_down(at);
-            });
-        });
+        explorer(name, cpus).run(scenario(f));
+    }
+}
+
+/// What the verifier would not let pass.
+fn explore_unverified(name: &str, f: impl Fn(&Pnp, &File, &mut At<'_, Passive>) + Send + Sync + Copy + 'static) {
+    for cpus in [1, 2] {
+        explorer(name, cpus).without_verifier().run(scenario(f));
     }
 }
 
@@ -130,7 +144,7 @@ fn end(pending: &framework::Pending, at: &mut At<'_, Passive>) -> Result<usize> 
 
 #[test]
 fn a_request_that_is_dropped_at_dirql_is_completed_below_dispatch() {
-    explore("dropped at DIRQL", |_, file, at| {
+    explore_unverified("dropped at DIRQL", |_, file, at| {
         assert_eq!(file.read(at, &mut [0; 4]), Err(Status::Abandoned));
         assert_eq!(file.write(at, b"on"), Ok(2), "the queue goes on");
     });
@@ -166,7 +180,7 @@ fn what_would_come_out_again_at_once_is_not_put_back() {
 /// It does not hold up its device for ever: the stop says so, and the request goes with the device.
 #[test]
 fn a_request_that_a_driver_keeps_is_told_of_and_ends_with_the_device() {
-    explore("kept", |pnp, file, at| {
+    explore_unverified("kept", |pnp, file, at| {
         let kept = file.submit_control(at, KEEP, &[], 0);
         let stopped = pnp.stop_device(at, NAME);
         assert!(matches!(stopped, Err(Status::RequestsKept { count: 1, .. })), "{stopped:?}");
@@ -179,7 +193,7 @@ fn a_request_that_a_driver_keeps_is_told_of_and_ends_with_the_device() {
 /// Kept through a sleep because nobody asked for it, it is told of when the device is removed.
 #[test]
 fn a_removal_in_sleep_asks_for_what_the_driver_keeps() {
-    explore("kept in sleep", |pnp, file, at| {
+    explore_unverified("kept in sleep", |pnp, file, at| {
         pnp.power_down_device(at, NAME, PowerState::D3).expect("it is started");
         assert_eq!(file.write(at, b"on"), Ok(2), "the queue does not mind");
         let before = at.now();
@@ -195,10 +209,36 @@ fn a_removal_in_sleep_asks_for_what_the_driver_keeps() {
 /// A device that cannot sleep because of a request is stopped instead.
 #[test]
 fn a_request_that_a_driver_keeps_does_not_sleep() {
-    explore("kept awake", |pnp, file, at| {
+    explore_unverified("kept awake", |pnp, file, at| {
         let kept = file.submit_control(at, KEEP, &[], 0);
         let slept = pnp.power_down_device(at, NAME, PowerState::D3);
         assert!(matches!(slept, Err(Status::RequestsKept { count: 1, .. })), "{slept:?}");
         assert_eq!(end(&kept, at), Err(Status::Abandoned));
     });
+}
+
+/// The verifier's sentence about `f`, which names the line that ends in `mark`.
+#[track_caller]
+fn reported(mark: &str, f: impl Fn(&Pnp, &File, &mut At<'_, Passive>) + Send + Sync + Copy + 'static) -> String {
+    let failure = explorer(mark, 1).expect_failure(scenario(f));
+    assert_eq!(failure.kind(), FaultKind::BugCheck);
+    let marked = include_str!("odd.rs").lines().position(|line| line.trim_end().ends_with(mark));
+    let line = format!("odd.rs:{}:", 1 + marked.expect("the mark stands at its line"));
+    assert!(failure.message().contains(&line), "{line} is not in {}", failure.message());
+    failure.message().into()
+}
+
+#[test]
+fn the_verifier_says_where_a_request_was_parked_that_is_never_completed() {
+    let said = reported("// parks what it keeps", |pnp, file, at| {
+        file.submit_control(at, KEEP, &[], 0);
+        let _never_returns = pnp.stop_device(at, NAME);
+    });
+    assert!(said.contains("still has 1 of its requests"), "{said}");
+}
+
+#[test]
+fn the_verifier_says_where_a_request_was_parked_that_is_dropped() {
+    let said = reported("// parks what is dropped", |_, file, at| _ = file.read(at, &mut [0; 4]));
+    assert!(said.contains("dropped a request"), "{said}");
 }
