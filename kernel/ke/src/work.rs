@@ -37,12 +37,13 @@ pub(crate) struct WorkKind {
     pub(crate) routine: unsafe fn(*const (), &mut At<'_, Passive>),
 }
 
-/// What the pool queues. `repr(C)`: its address is that of its `work`, and queueing needs no second one.
+/// What the pool queues. `repr(C)`, and not with `work` first: were the addresses of both the same, the compiler would keep that one
+/// beside the whole object's where it is queued, in one more register.
 #[repr(C)]
 pub(crate) struct RawWork {
+    kind: AtomicPtr<WorkKind>,
     work: Work,
     context: AtomicPtr<()>,
-    kind: AtomicPtr<WorkKind>,
     /// For the verifier, to which a run is a lock.
     id: AtomicU32,
 }
