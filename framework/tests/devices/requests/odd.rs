@@ -60,7 +60,7 @@ impl EvtIo for Requests {
     /// The ISR gets it.
     fn evt_io_read(&self, odd: &Odd, request: Request<Read>, at: &mut At<'_, Dispatch>) -> Disposed {
         match odd.irq.synchronize(at, |slot, _| slot.park(request)) {
-            // parks what is dropped
+            // The line above parks what is dropped
             Ok(parked) => {
                 odd.regs.ring.write(at, 1);
                 parked
@@ -87,7 +87,7 @@ impl EvtIo for Requests {
                 Err(refused) => refused.request.fail(at, refused.why),
             },
             KEEP => match odd.kept.acquire(at).park(request) {
-                // parks what it keeps
+                // The line above parks what it keeps
                 Ok(parked) => parked,
                 Err(_dropped_here) => panic!("the tests keep one"),
             },
@@ -217,20 +217,20 @@ fn a_request_that_a_driver_keeps_does_not_sleep() {
     });
 }
 
-/// The verifier's sentence about `f`, which names the line that ends in `mark`.
+/// The verifier's sentence about `f`, which names the line before `mark`.
 #[track_caller]
 fn reported(mark: &str, f: impl Fn(&Pnp, &File, &mut At<'_, Passive>) + Send + Sync + Copy + 'static) -> String {
     let failure = explorer(mark, 1).expect_failure(scenario(f));
     assert_eq!(failure.kind(), FaultKind::BugCheck);
-    let marked = include_str!("odd.rs").lines().position(|line| line.trim_end().ends_with(mark));
-    let line = format!("odd.rs:{}:", 1 + marked.expect("the mark stands at its line"));
+    let before = include_str!("odd.rs").lines().position(|line| line.trim() == mark);
+    let line = format!("odd.rs:{}:", before.expect("the mark has a line of its own"));
     assert!(failure.message().contains(&line), "{line} is not in {}", failure.message());
     failure.message().into()
 }
 
 #[test]
 fn the_verifier_says_where_a_request_was_parked_that_is_never_completed() {
-    let said = reported("// parks what it keeps", |pnp, file, at| {
+    let said = reported("// The line above parks what it keeps", |pnp, file, at| {
         file.submit_control(at, KEEP, &[], 0);
         let _never_returns = pnp.stop_device(at, NAME);
     });
@@ -239,6 +239,6 @@ fn the_verifier_says_where_a_request_was_parked_that_is_never_completed() {
 
 #[test]
 fn the_verifier_says_where_a_request_was_parked_that_is_dropped() {
-    let said = reported("// parks what is dropped", |_, file, at| _ = file.read(at, &mut [0; 4]));
+    let said = reported("// The line above parks what is dropped", |_, file, at| _ = file.read(at, &mut [0; 4]));
     assert!(said.contains("dropped a request"), "{said}");
 }
