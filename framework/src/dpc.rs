@@ -8,7 +8,7 @@ use crate::{
 };
 use alloc::sync::Arc;
 use core::{any::type_name, fmt};
-use ke::{At, Dispatch, DpcRoutine, Level, MayWait, Passive, flush_queued_dpcs, verifier};
+use ke::{At, Dispatch, DpcRoutine, Level, MayWait, Passive, flush_queued_dpcs};
 
 /// What a [`Dpc`] does (EvtDpcFunc of a WDFDPC). The handler is the DPC's own context.
 #[diagnostic::on_unimplemented(
@@ -123,9 +123,7 @@ impl<H: EvtDpcFunc> Dpc<H> {
 impl<H: EvtDpcFunc> DpcRoutine for Attached<H, H::Device> {
     #[inline]
     fn run(&self, _: [usize; 2], at: &mut At<'_, Dispatch>) {
-        Attached::run(self, at, |handler, dev, at| {
-            verifier::callback(at, format_args!("{}", type_name::<H>()), |at| handler.evt_dpc_func(dev, at));
-        });
+        Attached::run(self, at, H::evt_dpc_func);
     }
 
     fn name() -> &'static str {
@@ -149,6 +147,7 @@ impl<H: EvtDpcFunc> AnyObject<H::Device> for Dpc<H> {
     }
 
     fn start(&self, device: &Arc<DeviceObject<H::Device>>, at: &mut At<'_, Passive>) {
+        self.0.follow_verifier(at);
         self.0.routine().start(device, at);
     }
 

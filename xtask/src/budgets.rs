@@ -64,7 +64,7 @@ pub const ROWS: [Row; 39] = [
     cost("timer_fire", "timer: clock interrupt -> evt_timer_func", None, 180.0),
     cost("wait_lock", "wait lock pair", None, 24.0),
     cost("wait_lock_hand_over", "wait lock: release -> the waiter has it", None, 240.0),
-    cost("request", "request: submit -> completed, taken, no device", None, 1200.0),
+    cost("request", "request: submit -> completed, taken, no device", None, 2300.0),
     cost("connect_few", "connect, the drivers' interrupts connected", None, CONNECT),
     cost("connect_150", "connect, 150 interrupts connected", None, CONNECT),
     cost("verified_spin_lock", "under the verifier: spin lock pair", None, VERIFIED_PAIR),

@@ -19,6 +19,8 @@ pub trait Engine<B>: Send + Sync {
     fn cancel<L: AtMost<Dispatch>>(&self, at: &mut At<'_, L>) -> bool;
     /// Waits until nothing of it runs. It is not armed.
     fn flush(&self, at: &mut At<'_, Passive>);
+    /// Has its expiries watched, as the verifier is on or off now. It is not armed.
+    fn follow_verifier(&self, at: &At<'_, Passive>);
     /// Whether this thread of execution is in what it runs.
     fn is_my_callback(&self, at: &At<'_, Passive>) -> bool;
 }
@@ -54,6 +56,10 @@ impl<B: Expire<Dispatch>> Engine<B> for DpcTimer<B> {
 
     fn flush(&self, at: &mut At<'_, Passive>) {
         self.0.flush(at);
+    }
+
+    fn follow_verifier(&self, at: &At<'_, Passive>) {
+        self.0.follow_verifier(at);
     }
 
     fn is_my_callback(&self, _: &At<'_, Passive>) -> bool {
@@ -108,6 +114,10 @@ impl<B: Expire<Passive>> Engine<B> for WorkItemTimer<B> {
         // In this order: an expiry that goes on may still queue the item.
         self.0.flush(at);
         self.item().flush(at);
+    }
+
+    fn follow_verifier(&self, at: &At<'_, Passive>) {
+        self.0.follow_verifier(at);
     }
 
     fn is_my_callback(&self, at: &At<'_, Passive>) -> bool {

@@ -148,6 +148,7 @@ impl<H: EvtTimerFunc> AnyObject<H::Device> for Object<H> {
     }
 
     fn start(&self, device: &Arc<DeviceObject<H::Device>>, at: &mut At<'_, Passive>) {
+        self.engine.follow_verifier(at);
         self.attached().start(device, at);
     }
 

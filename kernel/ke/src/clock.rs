@@ -83,7 +83,7 @@ fn next_due(cpu: &PerCpu, at: &mut At<'_, Dispatch>) -> Option<(&'static TimerKi
             && let Some(node) = heap.take_due(at.hal.now())
         {
             // SAFETY: in the heap until now, under its lock, so alive.
-            let (kind, context) = unsafe { ((*node).kind, (*node).context.load(Relaxed)) };
+            let (kind, context) = unsafe { ((*node).kind(), (*node).context.load(Relaxed)) };
             // SAFETY: whoever armed it promised that the routine may be called with this context.
             match unsafe { (kind.expire)(context, at.hal) } {
                 Expiry::Nothing => continue,

@@ -10,11 +10,13 @@ use crate::{
     level::{Dispatch, Level, MayWait, Passive, irql},
     percpu,
     raw_dpc::{DpcKind, Importance, RawDpc},
+    verifier::{self, Callback, Watched},
     work,
 };
 use alloc::boxed::Box;
 use core::{
     fmt,
+    hint::black_box,
     panic::Location,
     ptr::NonNull,
     sync::atomic::{
@@ -91,7 +93,7 @@ impl<R: DpcRoutine> Dpc<R> {
 
     /// A DPC of this importance; with a `target`, it runs on that CPU (KeSetTargetProcessorDpc).
     pub fn with(routine: R, importance: Importance, target: Option<u32>) -> Self {
-        let kind: &'static DpcKind = const { &DpcKind::new(run::<R>, R::name) };
+        let kind: &'static DpcKind = const { &Self::KIND };
         let is_plain = target.is_none() && importance == Importance::Medium;
         let raw = RawDpc::new(kind);
         let references = AtomicUsize::new(1);
@@ -100,6 +102,16 @@ impl<R: DpcRoutine> Dpc<R> {
         let dpc = Dpc { object };
         dpc.object().raw.set_context(object.as_ptr().cast());
         dpc
+    }
+
+    const KIND: DpcKind = DpcKind::new(run::<R>, R::name);
+    const WATCHED: DpcKind = DpcKind { routine: run_watched::<R>, name: R::name, verified: true };
+    const CALLBACK: Callback = Callback { what: Watched::Dpc, name: R::name };
+
+    /// Has its runs watched by the [verifier](crate::verifier), or no longer, as that is on or off now. It is not queued. Any IRQL.
+    pub fn follow_verifier<L: Level>(&self, at: &At<'_, L>) {
+        let kind = if verifier::is_enabled(at) { const { &Self::WATCHED } } else { const { &Self::KIND } };
+        self.object().raw.set_kind(kind);
     }
 
     /// What it does.
@@ -201,6 +213,17 @@ unsafe fn run<R: DpcRoutine>(dpc: NonNull<RawDpc>, mut at: At<'_, Dispatch>) {
         // SAFETY: this was the last reference.
         unsafe { drop_later(context.cast_mut().cast::<Object<R>>(), at) };
     }
+}
+
+/// As [`run`], watched; the driver's code stays in the one.
+///
+/// # Safety
+/// As [`run`].
+unsafe fn run_watched<R: DpcRoutine>(dpc: NonNull<RawDpc>, at: At<'_, Dispatch>) {
+    // SAFETY: the same contract.
+    verifier::watched(at.hal, const { &Dpc::<R>::CALLBACK }, || unsafe {
+        black_box::<unsafe fn(NonNull<RawDpc>, At<'_, Dispatch>)>(run::<R>)(dpc, at)
+    });
 }
 
 /// What a driver put into its DPC is dropped at PASSIVE, even if its run was the last to have it.

@@ -11,14 +11,16 @@ use crate::{
     clock::{arm, disarm},
     core_lock::CoreLock,
     hal::{HalRef, Point},
-    level::{AtMost, Dispatch, MayWait, Passive},
+    level::{AtMost, Dispatch, Level, MayWait, Passive},
     timer_heap::{Expiry, TimerKind, TimerNode},
-    verifier, work,
+    verifier::{self, Callback, Watched},
+    work,
 };
 use alloc::{boxed::Box, sync::Arc};
 use core::{
     any::type_name,
     fmt,
+    hint::black_box,
     panic::Location,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
@@ -79,13 +81,25 @@ impl<R: TimerRoutine> Timer<R> {
 
     /// A timer that is not armed.
     pub fn with(routine: R, config: TimerConfig) -> Self {
-        let once: &'static TimerKind = const { &TimerKind { expire: end, run: run::<R> } };
-        let repeated: &'static TimerKind = const { &TimerKind { expire: repeat::<R>, run: run::<R> } };
-        let node = TimerNode::new(if config.period.is_some() { repeated } else { once });
+        let node = TimerNode::new(Self::kind(&config, false));
         let config = TimerConfig { period: config.period.map(|period| period.max(SHORTEST_PERIOD)), ..config };
         let object = Arc::new(Object { node, cpu: CoreLock::new(0), config, due: AtomicU64::new(0), routine });
         object.node.context.store(Arc::as_ptr(&object).cast_mut().cast(), Relaxed);
         Timer { object }
+    }
+
+    fn kind(config: &TimerConfig, watched: bool) -> &'static TimerKind {
+        match (config.period.is_some(), watched) {
+            (false, false) => const { &TimerKind { expire: end, run: run::<R> } },
+            (true, false) => const { &TimerKind { expire: repeat::<R>, run: run::<R> } },
+            (false, true) => const { &TimerKind { expire: end, run: run_watched::<R> } },
+            (true, true) => const { &TimerKind { expire: repeat::<R>, run: run_watched::<R> } },
+        }
+    }
+
+    /// Has its runs watched by the [verifier](crate::verifier), or no longer, as that is on or off now. It is not armed. Any IRQL.
+    pub fn follow_verifier<L: Level>(&self, at: &At<'_, L>) {
+        self.object.node.set_kind(Self::kind(&self.object.config, verifier::is_enabled(at)));
     }
 
     /// What it does.
@@ -187,11 +201,23 @@ unsafe fn run<R: TimerRoutine>(context: *const (), hal: HalRef<'_>) {
     // SAFETY: by the contract; the clock DPC's own token is not used meanwhile.
     let (object, mut at) = unsafe { (Arc::from_raw(context.cast::<Object<R>>()), At::<Dispatch>::mint(hal)) };
     at.note(Point::TimerStart, context.addr());
-    verifier::callback(&mut at, format_args!("{}", type_name::<R>()), |at| object.routine.expired(at));
+    object.routine.expired(&mut at);
     at.note(Point::TimerEnd, context.addr());
     if let Some(object) = Arc::into_inner(object) {
         work::drop_at_passive(&mut at, Box::new(object));
     }
+}
+
+/// As [`run`], watched; the driver's code stays in the one.
+///
+/// # Safety
+/// As [`run`].
+unsafe fn run_watched<R: TimerRoutine>(context: *const (), hal: HalRef<'_>) {
+    let callback = const { &Callback { what: Watched::Dpc, name: type_name::<R> } };
+    // SAFETY: the same contract.
+    verifier::watched(hal, callback, || unsafe {
+        black_box::<unsafe fn(*const (), HalRef<'_>)>(run::<R>)(context, hal)
+    });
 }
 
 impl<R: TimerRoutine> work::DropAtPassive for Object<R> {

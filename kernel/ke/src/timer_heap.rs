@@ -39,7 +39,7 @@ pub(crate) struct TimerNode {
     /// The parent of a first child, else the left sibling.
     before: AtomicPtr<TimerNode>,
     pub(crate) context: AtomicPtr<()>,
-    pub(crate) kind: &'static TimerKind,
+    kind: AtomicPtr<TimerKind>,
 }
 
 impl TimerNode {
@@ -51,8 +51,18 @@ impl TimerNode {
             sibling: AtomicPtr::new(ptr::null_mut()),
             before: AtomicPtr::new(ptr::null_mut()),
             context: AtomicPtr::new(ptr::null_mut()),
-            kind,
+            kind: AtomicPtr::new(ptr::from_ref(kind).cast_mut()),
         }
+    }
+
+    pub(crate) fn kind(&self) -> &'static TimerKind {
+        // SAFETY: stored from such a reference, in `new` and `set_kind`.
+        unsafe { &*self.kind.load(Relaxed) }
+    }
+
+    /// From the next expiry on.
+    pub(crate) fn set_kind(&self, kind: &'static TimerKind) {
+        self.kind.store(ptr::from_ref(kind).cast_mut(), Relaxed);
     }
 
     pub(crate) fn is_armed(&self) -> bool {

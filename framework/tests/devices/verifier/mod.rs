@@ -11,6 +11,7 @@ use ke::{
 
 mod callbacks;
 mod guards;
+mod objects;
 mod orders;
 mod waits;
 
