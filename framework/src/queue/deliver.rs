@@ -42,24 +42,20 @@ impl<H: EvtIo> Queue<H> {
     /// Calls the driver for what there is, here if it can be, else soon.
     pub(super) fn deliver_here_or_later(&self, at: &mut UpToDispatch<'_>) {
         let by_a_thread = matches!(at, UpToDispatch::Passive(_));
-        let look = |at: &mut At<'_, Dispatch>| {
-            let me = at.thread_id();
-            let device = self.with(at, |state| {
-                if !state.has_work() {
-                    return None;
-                }
-                if by_a_thread {
-                    state.in_a_row = 0;
-                }
-                // Who delivers already, further out in this thread, will look again. At DISPATCH that may be the thread that was
-                // interrupted, which is at DISPATCH itself if it serves callbacks of that level.
-                let outside = !state.is_inside(me);
-                let enough = H::Level::IRQL == Passive::IRQL || state.in_a_row >= MOST_IN_A_ROW;
-                state.device.clone().map(|device| (device, outside, enough))
-            });
-            device.map(|(device, outside, enough)| (outside, enough, self.handler.would_deadlock(&device.device, at)))
+        // The device is looked at under the lock: who keeps it longer has to be noted as delivering.
+        let look = |state: &mut State<H::Device>, at: &mut At<'_, Dispatch>| {
+            let device = state.device.as_ref().filter(|_| state.has_work())?;
+            let in_its_scope = self.handler.would_deadlock(&device.device, at);
+            // Who delivers already, further out in this thread, will look again. At DISPATCH that may be the thread that was
+            // interrupted, which is at DISPATCH itself if it serves callbacks of that level.
+            let outside = !state.is_inside(at.thread_id());
+            if by_a_thread {
+                state.in_a_row = 0;
+            }
+            let enough = H::Level::IRQL == Passive::IRQL || state.in_a_row >= MOST_IN_A_ROW;
+            Some((outside, enough, in_its_scope))
         };
-        let Some((outside, enough, in_its_scope)) = at.at_dispatch(look) else { return };
+        let Some((outside, enough, in_its_scope)) = at.at_dispatch(|at| self.state.with(at, look)) else { return };
         match at {
             UpToDispatch::Dispatch(at) if enough => _ = self.later_at_passive.enqueue(at),
             _ if !outside => {}

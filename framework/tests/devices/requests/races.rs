@@ -3,6 +3,7 @@
 use super::clerk::{Clerk, KEEPS, NAME, explore, explorer, join, scenario, spawn};
 use crate::bells::Bells;
 use framework::{Completion, File, prelude::*};
+use hal_sim::Granularity;
 use std::{
     collections::HashSet,
     sync::{Arc, Mutex},
@@ -127,6 +128,24 @@ fn a_device_that_goes_ends_its_requests() {
             });
         }
     }
+}
+
+/// The same at every step of the core: who looks whether there is anything to give out holds nothing that a stop has to have.
+#[test]
+fn a_stop_at_every_step_of_a_submission() {
+    explorer("stop at every step", 2).bound(1).granularity(Granularity::Fine).run(scenario(
+        Bells::default,
+        |pnp, file, at| {
+            let theirs = file.clone();
+            let other = spawn(at, move |at| {
+                let end = theirs.write(at, b"ab");
+                let gone = [Status::Gone, Status::NoQueue { kind: RequestKind::Write }];
+                assert!(end.as_ref().map_or_else(|status| gone.contains(status), |n| *n == 2), "{end:?}");
+            });
+            pnp.stop_device(at, NAME).expect("it is started");
+            join(other, at);
+        },
+    ));
 }
 
 fn sleep_and_wake(pnp: &framework::Pnp, at: &mut At<'_, Passive>) {
