@@ -14,7 +14,7 @@ pub trait EvtIsr: Sized + Send + Sync + 'static {
     type Device: Device;
     /// What lives behind the interrupt lock.
     type State: Send + 'static;
-    /// [`Dirql`](ke::Dirql); or [`Passive`](ke::Passive), then the lock is a wait lock and the ISR may block.
+    /// [`Dirql`](ke::Dirql); or [`Passive`], then the lock is a wait lock and the ISR may block.
     type Level: IsrLevel;
     /// Who continues after the ISR: [`ByDpc`], [`ByWorkItem`], or [`Nothing`]. Never two of them: that is KMDF's rule.
     type Deferred: Deferral<Self>;

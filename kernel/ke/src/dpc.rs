@@ -108,7 +108,7 @@ impl<R: DpcRoutine> Dpc<R> {
     const WATCHED: DpcKind = DpcKind { routine: run_watched::<R>, name: R::name, verified: true };
     const CALLBACK: Callback = Callback { what: Watched::Dpc, name: R::name };
 
-    /// Has its runs watched by the [verifier](crate::verifier), or no longer, as that is on or off now. It is not queued. Any IRQL.
+    /// Has its runs watched by the [verifier], or no longer, as that is on or off now. It is not queued. Any IRQL.
     pub fn follow_verifier<L: Level>(&self, at: &At<'_, L>) {
         let kind = if verifier::is_enabled(at) { const { &Self::WATCHED } } else { const { &Self::KIND } };
         self.object().raw.set_kind(kind);

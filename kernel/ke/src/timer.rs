@@ -97,7 +97,7 @@ impl<R: TimerRoutine> Timer<R> {
         }
     }
 
-    /// Has its runs watched by the [verifier](crate::verifier), or no longer, as that is on or off now. It is not armed. Any IRQL.
+    /// Has its runs watched by the [verifier], or no longer, as that is on or off now. It is not armed. Any IRQL.
     pub fn follow_verifier<L: Level>(&self, at: &At<'_, L>) {
         self.object.node.set_kind(Self::kind(&self.object.config, verifier::is_enabled(at)));
     }

@@ -133,7 +133,7 @@ fn overlap(name: &str, cpus: usize, enqueue: fn(&Turner, &mut At<'_, Passive>)) 
             let turner = pnp.device::<Turner>(NAME).expect("it is there");
             let file = pnp.open(NAME).expect("it is there");
             let theirs = turner.clone();
-            let other = spawn(at, move |at| theirs.with(at, |dev, at| enqueue(dev, at)).expect("it is started"));
+            let other = spawn(at, move |at| theirs.with(at, enqueue).expect("it is started"));
             assert_eq!((file.read(at, &mut []), file.write(at, b"")), (Ok(0), Ok(0)));
             join(other, at);
             let met = turner.with(at, |dev, _| dev.met.load(SeqCst)).expect("it is started");

@@ -1,4 +1,4 @@
-//! Interrupts whose callbacks the [verifier](crate::verifier) watches: connected while it is on, until they are disconnected.
+//! Interrupts whose callbacks the [verifier] watches: connected while it is on, until they are disconnected.
 //!
 //! Every way into a callback has a twin here that calls it as a whole. The compiler is kept from putting the driver's code into both,
 //! or it would inline it into neither: from the twins of what is not a dispatch routine it is even hidden whom they call
@@ -29,7 +29,7 @@ impl<R: ServiceRoutine> Interrupt<R> {
     const VERIFIED_DPC: DpcKind = DpcKind { routine: run_dpc::<R>, name: R::type_name, verified: true };
     const VERIFIED_WORK: WorkKind = WorkKind { routine: run_work_item::<R> };
 
-    /// As [`Self::connect`], with callbacks that the [verifier](crate::verifier) watches until it is disconnected.
+    /// As [`Self::connect`], with callbacks that the [verifier] watches until it is disconnected.
     #[track_caller]
     pub fn connect_verified(
         self: &Arc<Self>,
