@@ -50,8 +50,6 @@ pub(crate) struct Queue<H: EvtIo> {
     pub(super) handler: H,
     pub(super) config: Config,
     pub(super) state: SpinLock<State<H::Device>>,
-    /// Something has changed that somebody waits for.
-    pub(super) changed: Event,
     /// Delivers where the one who should cannot, and finds requests that were dropped.
     pub(super) later: LateDpc<Later<H>>,
     pub(super) later_at_passive: WorkItem<LaterAtPassive<H>>,
@@ -65,7 +63,6 @@ impl<H: EvtIo> Queue<H> {
             handler,
             config,
             state: SpinLock::new(State::new(config.dispatching)),
-            changed: Event::new(),
             later: LateDpc::new(Later(me.clone())),
             later_at_passive: WorkItem::new(LaterAtPassive(me.clone())),
         })
@@ -92,14 +89,14 @@ impl<H: EvtIo> Queue<H> {
     ) -> R {
         self.state.with(at, |state, at| {
             let result = f(state);
-            if state.watchers > 0 {
-                self.changed.set(at);
-            }
+            state.watchers.iter().for_each(|watcher| watcher.set(at));
             result
         })
     }
 
     /// Waits until `is_so`, which is asked under the lock, for `timeout` nanoseconds at most. `false`: they are over.
+    ///
+    /// Each who waits has an event of its own: one that looks in vain must not take back what another was to be woken by.
     pub(super) fn wait_until<L: MayWait>(
         &self,
         at: &mut At<'_, L>,
@@ -107,30 +104,26 @@ impl<H: EvtIo> Queue<H> {
         is_so: impl Fn(&State<H::Device>) -> bool,
     ) -> bool {
         let deadline = timeout.map(|timeout| at.now().saturating_add(timeout));
-        let look = |at: &mut At<'_, L>, watch: bool| {
+        let changed = Arc::new(Event::new());
+        let look = |at: &mut At<'_, L>, goes_on: bool| {
             self.state.with(at, |state, at| {
-                if watch {
-                    state.watchers += 1;
-                }
                 let so = is_so(state);
-                if so {
-                    state.watchers -= 1;
-                } else {
-                    self.changed.clear(at);
+                state.watchers.retain(|watcher| !Arc::ptr_eq(watcher, &changed));
+                if !so && goes_on {
+                    changed.clear(at);
+                    state.watchers.push(changed.clone());
                 }
                 so
             })
         };
         let mut so = look(at, true);
-        while !so {
+        let mut in_time = true;
+        while !so && in_time {
             let left = deadline.map(|deadline| deadline.saturating_sub(at.now()));
-            if !self.changed.wait_unalerted(at, left) {
-                self.with(at, |state| state.watchers -= 1);
-                return false;
-            }
-            so = look(at, false);
+            in_time = changed.wait_unalerted(at, left);
+            so = look(at, in_time);
         }
-        true
+        so
     }
 
     /// A request that was given out was dropped by the driver: it is completed as abandoned.

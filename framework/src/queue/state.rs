@@ -7,7 +7,7 @@ use crate::{
 };
 use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 use core::mem;
-use ke::ThreadId;
+use ke::{Event, ThreadId};
 
 /// How a queue gives out its requests (WDF_IO_QUEUE_DISPATCH_TYPE).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,8 +92,8 @@ pub(super) struct State<D: Device> {
     pub in_a_row: u32,
     /// Who is at delivering, or in a callback.
     inside: Vec<ThreadId>,
-    /// How many wait for a change.
-    pub watchers: usize,
+    /// Those who wait for a change.
+    pub watchers: Vec<Arc<Event>>,
     returned: u64,
     cancelled: u64,
 }
@@ -115,7 +115,7 @@ impl<D: Device> State<D> {
             device: None,
             in_a_row: 0,
             inside: Vec::new(),
-            watchers: 0,
+            watchers: Vec::new(),
             returned: 0,
             cancelled: 0,
         }

@@ -250,6 +250,37 @@ fn drain_purge_and_stop() {
     });
 }
 
+/// Two who wait for different things of one queue: what the one is woken for in vain, the other does not miss.
+#[test]
+fn each_who_waits_for_a_queue_is_woken() {
+    use super::clerk::PUT_AWAY;
+    for cpus in [1, 2] {
+        explore("two wait", cpus, Bells::default, |pnp, file, at| {
+            let clerk = pnp.device::<Clerk>(NAME).expect("it is there");
+            let put_away = [(); 2].map(|()| file.submit_control(at, PUT_AWAY, &[], 0));
+            let waits: [fn(&Clerk, &mut At<'_, Passive>) -> bool; 2] =
+                [|clerk, at| clerk.drawer.stop_and_wait(at), |clerk, at| clerk.drawer.drain_and_wait(at)];
+            let [stops, drains] = waits.map(|wait| {
+                let theirs = clerk.clone();
+                spawn(at, move |at| assert!(theirs.with(at, wait).expect("it is started")))
+            });
+            let serve_one = |at: &mut At<'_, Passive>| {
+                let served = clerk.with(at, |clerk, at| {
+                    let Some(AnyRequest::Control(request)) = clerk.drawer.retrieve(at) else { panic!("one waits") };
+                    request.complete(at, b"")
+                });
+                let _done = served.expect("it is started");
+            };
+            serve_one(at);
+            // The other request still waits: the one is done waiting, the other is not.
+            join(stops, at);
+            serve_one(at);
+            join(drains, at);
+            assert!(put_away.iter().all(|request| request.take(at).is_some()));
+        });
+    }
+}
+
 /// Three who cancel or wait, on a sequential queue: each request ends once, whatever runs when.
 #[test]
 fn many_submitters() {
